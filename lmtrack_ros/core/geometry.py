@@ -1,0 +1,124 @@
+"""Where the pixels of an image lie in the room, and what the image does not see.
+
+Pixel coordinates are (column, row[, slice]); the centre of the top-left pixel is 0. The image
+frame has its origin there, x along columns, y along rows, z into the image, in mm.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lmtrack_ros.core import frames
+from lmtrack_ros.core.frames import Array
+
+ISOCENTER = "isocenter"
+TABLE_TOP = "table_top"
+
+_AXIS_TOLERANCE = 1e-6
+
+
+class Modality(str, Enum):
+    """What made the image."""
+
+    ULTRASOUND = "ultrasound"
+    FLUOROSCOPY = "fluoroscopy"
+    MR = "mr"
+    PORTAL = "portal"
+    ULTRASOUND_VOLUME = "ultrasound_volume"
+
+
+class Mount(str, Enum):
+    """What the imager is fixed to."""
+
+    ROOM = "room"
+    COUCH = "couch"
+    PATIENT = "patient"
+    """Hand-held: a pose for each frame, in isocenter."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageGeometry:
+    """Where the pixels of one imager lie.
+
+    Attributes:
+        modality: what made the image.
+        spacing_mm: (column, row, slice) pixel pitch; of a projection, at the detector. The slice
+            pitch of a 2-D image is its thickness, or 0.
+        mount: what the imager is fixed to; its pose is in ``table_top`` for COUCH, else in
+            ``isocenter``.
+        pose: (4, 4) transform image → that frame, mm. Of a projection, the plane through the
+            isocentre parallel to the detector, where magnification is taken out.
+        sad_mm: source to isocentre, 0 where the image is no projection or the distance is unknown.
+        sid_mm: source to detector, likewise.
+        projection: (3, 4) isocenter mm → homogeneous pixel, or None.
+    """
+
+    modality: Modality
+    spacing_mm: tuple[float, float, float]
+    mount: Mount = Mount.ROOM
+    pose: Array = field(default_factory=lambda: np.eye(4))
+    sad_mm: float = 0.0
+    sid_mm: float = 0.0
+    projection: Array | None = None
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.spacing_mm).all() and min(self.spacing_mm[:2]) > 0):
+            raise ValueError(f"pixel spacing must be positive and finite, got {self.spacing_mm} mm")
+        if (self.sad_mm > 0) != (self.sid_mm > 0):
+            raise ValueError("give both the source-isocentre and the source-detector distance, or neither")
+
+    @property
+    def frame_id(self) -> str:
+        """The tf frame that ``pose`` maps into."""
+        return TABLE_TOP if self.mount is Mount.COUCH else ISOCENTER
+
+    @property
+    def plane_spacing_mm(self) -> tuple[float, float, float]:
+        """Pixel pitch where positions are measured: of a projection, at the isocentre plane."""
+        scale = self.sad_mm / self.sid_mm if self.sid_mm else 1.0
+        column, row, slice_ = self.spacing_mm
+        return column * scale, row * scale, slice_
+
+    def position_mm(self, uv_px: ArrayLike) -> Array:
+        """Return the (3,) position of pixel (column, row[, slice]) in ``frame_id``, mm."""
+        pixel = np.zeros(3)
+        pixel[: len(np.atleast_1d(uv_px))] = uv_px
+        return frames.apply(self.pose, pixel * self.plane_spacing_mm)
+
+    def pixel(self, position_mm: ArrayLike) -> Array:
+        """Return (column, row, slice) of a (3,) position in ``frame_id``; slice 0 for a 2-D image."""
+        image_mm = frames.apply(frames.inverse(self.pose), position_mm)
+        spacing = np.array(self.plane_spacing_mm)
+        return np.divide(image_mm, spacing, out=np.zeros(3), where=spacing > 0)
+
+    def observed_axes(self, image_axes: Sequence[bool]) -> tuple[bool, bool, bool]:
+        """Return which axes of ``frame_id`` are seen when the image sees ``image_axes``.
+
+        An axis counts only where nothing that the image does not see contributes to it: the
+        (2,) or (3,) image axes that are missing must have no component along it.
+        """
+        seen = np.zeros(3, dtype=bool)
+        seen[: len(image_axes)] = image_axes
+        blind = np.abs(self.pose[:3, :3][:, ~seen]) > _AXIS_TOLERANCE
+        x, y, z = (~blind.any(axis=1)).tolist()
+        return x, y, z
+
+    def covariance_mm2(self, variance_px2: ArrayLike, image_axes: Sequence[bool]) -> NDArray[np.float64]:
+        """Return the (3, 3) covariance in ``frame_id``, with infinite variance where it is blind.
+
+        Args:
+            variance_px2: (2,) or (3,) variances along the image's axes, px².
+            image_axes: which of them the image sees.
+        """
+        variance = np.zeros(3)
+        variance[: len(image_axes)] = np.where(image_axes, variance_px2, 0.0)
+        rotation = self.pose[:3, :3]
+        covariance = rotation @ np.diag(variance * np.square(self.plane_spacing_mm)) @ rotation.T
+        blind = ~np.array(self.observed_axes(image_axes))
+        covariance[blind, :] = 0.0
+        covariance[:, blind] = 0.0
+        covariance[blind, blind] = np.inf
+        return covariance

@@ -1,0 +1,253 @@
+"""The records that travel from image source to beam and couch.
+
+All are immutable. Timestamps are integer nanoseconds of one clock; ``stamp_ns`` is the
+mid-exposure time of the frame and is carried unchanged to every command that follows from it.
+Lengths are millimetres. A default-constructed record is safe: LOST, HOLD, NONE.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmtrack_ros.core.geometry import ISOCENTER, ImageGeometry
+
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+
+
+class Status(IntEnum):
+    """How far an estimate may be trusted."""
+
+    LOST = 0
+    """The landmark was not found; the position is the last known one."""
+    UNCERTAIN = 1
+    """A best guess that must not open the beam."""
+    TRACKED = 2
+    """Found; 95 % of such estimates lie within ``radius_mm``."""
+
+
+class GateState(IntEnum):
+    """What the beam may do."""
+
+    HOLD = 0
+    BEAM_ON = 1
+
+
+class CouchMode(IntEnum):
+    """What a couch shift is for."""
+
+    NONE = 0
+    SETUP = 1
+    TRACKING = 2
+
+
+class Reason(IntFlag):
+    """Why the beam is held, one bit each; zero means nothing holds it.
+
+    The values are those of the constants in ``msg/GateDecision.msg``.
+    """
+
+    NOT_ARMED = 1 << 0
+    OPERATOR_HOLD = 1 << 1
+    LANDMARK_MISSING = 1 << 2
+    LANDMARK_LOST = 1 << 3
+    LANDMARK_UNCERTAIN = 1 << 4
+    LOW_CONFIDENCE = 1 << 5
+    NOT_FINITE = 1 << 6
+    UNOBSERVED_AXIS = 1 << 7
+    OUTSIDE_WINDOW = 1 << 8
+    STALE_FRAME = 1 << 9
+    TRACKER_SILENT = 1 << 10
+    FRAME_GAP = 1 << 11
+    TIME_BACKWARDS = 1 << 12
+    WRONG_FRAME = 1 << 13
+    COUCH_SILENT = 1 << 14
+    COUCH_FAULT = 1 << 15
+    RESUMING = 1 << 16
+    SHUTDOWN = 1 << 17
+
+
+@dataclass(frozen=True)
+class LatencyStamps:
+    """When one frame passed each stage, ns; zero means not reached.
+
+    Attributes:
+        acquired_ns: mid-exposure time.
+        received_ns: arrival at the tracker.
+        tracked_ns: end of the tracker's update.
+        decided_ns: end of the gate's decision.
+    """
+
+    acquired_ns: int = 0
+    received_ns: int = 0
+    tracked_ns: int = 0
+    decided_ns: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One image or volume.
+
+    Attributes:
+        stamp_ns: mid-exposure time, ns.
+        image: (H, W) or, for a volume, (D, H, W) grey values; uint8, uint16 or float32.
+        geometry: where the pixels lie, or None where the source does not know.
+        received_ns: arrival at the consumer, ns; equal to stamp_ns for a recording without one.
+    """
+
+    stamp_ns: int
+    image: NDArray[np.generic]
+    geometry: ImageGeometry | None = None
+    received_ns: int = 0
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """What to follow, as marked on one frame.
+
+    Attributes:
+        id: name, unique within the session.
+        uv_px: (column, row) or (column, row, slice) of the landmark; centre of the top-left pixel is 0.
+        axes: which image axes its position is defined on, as ``uv_px`` is ordered; the edge of
+            a diaphragm dome, for one, has a row but no column.
+    """
+
+    id: str
+    uv_px: tuple[float, ...]
+    axes: tuple[bool, ...] = (True, True)
+
+    def __post_init__(self) -> None:
+        if len(self.uv_px) != len(self.axes):
+            raise ValueError(f"landmark '{self.id}': {len(self.uv_px)} coordinates but {len(self.axes)} axes")
+
+
+def _unknown_position() -> NDArray[np.float64]:
+    return np.full(3, np.nan)
+
+
+def _unknown_covariance() -> NDArray[np.float64]:
+    return np.diag(np.full(3, np.inf))
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """Where one landmark is in one frame.
+
+    Attributes:
+        id: the landmark's name.
+        status: LOST, UNCERTAIN or TRACKED.
+        uv_px: (column, row) or (column, row, slice) in the image.
+        position_mm: (3,) in the frame of the set it belongs to. On an axis that the image does
+            not see, the value is that of the image plane and means nothing by itself.
+        covariance_mm2: (3, 3) in the same frame; infinite variance on an unobserved axis.
+        observed: which axes of that frame the image sees.
+        confidence: in [0, 1], comparable across trackers.
+        radius_mm: 95 % of estimates reported like this lie within it, over the observed axes.
+    """
+
+    id: str
+    status: Status = Status.LOST
+    uv_px: tuple[float, ...] = (np.nan, np.nan)
+    position_mm: NDArray[np.float64] = field(default_factory=_unknown_position)
+    covariance_mm2: NDArray[np.float64] = field(default_factory=_unknown_covariance)
+    observed: tuple[bool, bool, bool] = (False, False, False)
+    confidence: float = 0.0
+    radius_mm: float = np.inf
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkSet:
+    """All estimates of one frame.
+
+    Attributes:
+        stamp_ns: mid-exposure time of the frame, ns.
+        frame_id: tf frame of the positions: ``isocenter``, or ``table_top`` for an imager that
+            rides on the couch.
+        model: name of the tracker.
+        estimates: one per landmark, in the order they were initialised.
+        stamps: latency stamps so far.
+    """
+
+    stamp_ns: int
+    estimates: tuple[Estimate, ...] = ()
+    frame_id: str = ISOCENTER
+    model: str = ""
+    stamps: LatencyStamps = LatencyStamps()
+
+
+@dataclass(frozen=True, eq=False)
+class GateDecision:
+    """Whether the beam may be on.
+
+    Attributes:
+        stamp_ns: mid-exposure time of the frame decided on, or the tick's time where none came.
+        session: random at each start of the gate.
+        sequence: grows by one with each decision of a session.
+        state: HOLD or BEAM_ON.
+        reasons: every reason that holds the beam now; zero exactly when BEAM_ON.
+        valid_until_ns: BEAM_ON must not be acted on at or after this time; of a HOLD, stamp_ns.
+        margin_mm: distance from the target's 95 % sphere to the nearest face of the window,
+            negative outside, -inf where unknown; over the axes that the window constrains.
+        target_mm: (3,) the target in ``isocenter``, NaN where unknown.
+        stamps: when the frame passed each stage.
+    """
+
+    stamp_ns: int
+    session: int = 0
+    sequence: int = 0
+    state: GateState = GateState.HOLD
+    reasons: Reason = Reason.NOT_ARMED
+    valid_until_ns: int = 0
+    margin_mm: float = -np.inf
+    target_mm: NDArray[np.float64] = field(default_factory=_unknown_position)
+    stamps: LatencyStamps = LatencyStamps()
+
+
+@dataclass(frozen=True, eq=False)
+class CouchShift:
+    """Where the couch should be.
+
+    Attributes:
+        stamp_ns: mid-exposure time of the frame that the shift follows from.
+        session: that of the gate.
+        sequence: grows by one with each shift of a session.
+        mode: NONE asks for no motion.
+        target_mm: (3,) absolute position of ``table_top`` in ``isocenter``.
+        delta_mm: (3,) target_mm minus the couch position at acquisition.
+        axes: which axes may move.
+        speed_limit_mm_s: the couch must not move faster.
+        valid_until_ns: the command lapses at this time and the couch stops.
+    """
+
+    stamp_ns: int
+    session: int = 0
+    sequence: int = 0
+    mode: CouchMode = CouchMode.NONE
+    target_mm: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    delta_mm: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    axes: tuple[bool, bool, bool] = (False, False, False)
+    speed_limit_mm_s: float = 0.0
+    valid_until_ns: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class CouchStatus:
+    """What the couch reports.
+
+    Attributes:
+        stamp_ns: time of the pose.
+        position_mm: (3,) position of ``table_top`` in ``isocenter``.
+        moving: whether a motor turns.
+        fault: empty, or what is wrong.
+        acknowledged_session: session of the last shift that was taken up.
+        acknowledged_sequence: sequence of that shift.
+    """
+
+    stamp_ns: int
+    position_mm: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    moving: bool = False
+    fault: str = ""
+    acknowledged_session: int = 0
+    acknowledged_sequence: int = 0
