@@ -115,3 +115,45 @@ def isocenter_from_image(view: View, origin_mm: ArrayLike = (0, 0, 0)) -> Array:
         origin_mm: (3,) the centre of the top-left pixel in isocenter.
     """
     return rigid(_IMAGE_AXES_IN_ISOCENTER[view], origin_mm)
+
+
+def quaternion_from_rotation(rotation: Array) -> tuple[float, float, float, float]:
+    """Return the unit quaternion (x, y, z, w), w ≥ 0, of a (3, 3) rotation."""
+    r = rotation
+    # of the four candidates that Shepperd (1978) gives, the one with the largest divisor
+    squares = np.array(
+        [1 + r[0, 0] - r[1, 1] - r[2, 2], 1 - r[0, 0] + r[1, 1] - r[2, 2], 1 - r[0, 0] - r[1, 1] + r[2, 2]]
+    )
+    if np.trace(r) >= 0:
+        w = 1 + np.trace(r)
+        q = np.array([r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], w])
+    else:
+        i = int(np.argmax(squares))
+        j, k = (i + 1) % 3, (i + 2) % 3
+        q = np.zeros(4)
+        q[i] = squares[i]
+        q[j] = r[j, i] + r[i, j]
+        q[k] = r[k, i] + r[i, k]
+        q[3] = r[k, j] - r[j, k]
+    q /= np.linalg.norm(q)
+    x, y, z, w = (q if q[3] >= 0 else -q).tolist()
+    return x, y, z, w
+
+
+def rotation_from_quaternion(xyzw: ArrayLike) -> Array:
+    """Return the (3, 3) rotation of a quaternion (x, y, z, w).
+
+    Raises:
+        ValueError: the quaternion is not of unit length.
+    """
+    x, y, z, w = np.asarray(xyzw, dtype=float)
+    if not abs(x * x + y * y + z * z + w * w - 1) < 1e-3:
+        raise ValueError(f"not a unit quaternion: {(x, y, z, w)}")
+    x, y, z, w = np.array([x, y, z, w]) / np.sqrt(x * x + y * y + z * z + w * w)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
