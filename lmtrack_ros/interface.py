@@ -143,7 +143,7 @@ def read_image(msg: Message) -> NDArray[np.generic]:
     data = np.frombuffer(msg.data, np.uint8)
     if msg.step < row_bytes or data.size < msg.height * msg.step or data.size == 0:
         raise UserError(
-            f"image of {msg.width}x{msg.height} {msg.encoding} with step {msg.step} has only {data.size} bytes"
+            f"image of {msg.width}x{msg.height} {msg.encoding}, step {msg.step}, has only {data.size} bytes"
         )
     rows = data[: msg.height * msg.step].reshape(msg.height, msg.step)[:, :row_bytes]
     pixels = np.ascontiguousarray(rows).view(dtype).reshape(msg.height, msg.width, channels)

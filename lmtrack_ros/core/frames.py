@@ -34,7 +34,10 @@ _PATIENT_AXES_IN_TABLE_TOP: dict[PatientPosition, Array] = {
 }
 
 
-def rigid(rotation: ArrayLike = np.eye(3), translation_mm: ArrayLike = (0, 0, 0)) -> Array:
+_NO_ROTATION = np.eye(3)
+
+
+def rigid(rotation: ArrayLike = _NO_ROTATION, translation_mm: ArrayLike = (0, 0, 0)) -> Array:
     """Return the (4, 4) homogeneous transform from a (3, 3) rotation and a (3,) translation, mm.
 
     Raises:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lmtrack_ros.core import frames
 from lmtrack_ros.core.frames import Array
@@ -92,7 +92,8 @@ class ImageGeometry:
         """Return (column, row, slice) of a (3,) position in ``frame_id``; slice 0 for a 2-D image."""
         image_mm = frames.apply(frames.inverse(self.pose), position_mm)
         spacing = np.array(self.plane_spacing_mm)
-        return np.divide(image_mm, spacing, out=np.zeros(3), where=spacing > 0)
+        pixel: Array = np.divide(image_mm, spacing, out=np.zeros(3), where=spacing > 0)
+        return pixel
 
     def observed_axes(self, image_axes: Sequence[bool]) -> tuple[bool, bool, bool]:
         """Return which axes of ``frame_id`` are seen when the image sees ``image_axes``.
@@ -103,10 +104,10 @@ class ImageGeometry:
         seen = np.zeros(3, dtype=bool)
         seen[: len(image_axes)] = image_axes
         blind = np.abs(self.pose[:3, :3][:, ~seen]) > _AXIS_TOLERANCE
-        x, y, z = (~blind.any(axis=1)).tolist()
+        x, y, z = (bool(axis) for axis in ~blind.any(axis=1))
         return x, y, z
 
-    def covariance_mm2(self, variance_px2: ArrayLike, image_axes: Sequence[bool]) -> NDArray[np.float64]:
+    def covariance_mm2(self, variance_px2: ArrayLike, image_axes: Sequence[bool]) -> Array:
         """Return the (3, 3) covariance in ``frame_id``, with infinite variance where it is blind.
 
         Args:
@@ -116,7 +117,7 @@ class ImageGeometry:
         variance = np.zeros(3)
         variance[: len(image_axes)] = np.where(image_axes, variance_px2, 0.0)
         rotation = self.pose[:3, :3]
-        covariance = rotation @ np.diag(variance * np.square(self.plane_spacing_mm)) @ rotation.T
+        covariance: Array = rotation @ np.diag(variance * np.square(self.plane_spacing_mm)) @ rotation.T
         blind = ~np.array(self.observed_axes(image_axes))
         covariance[blind, :] = 0.0
         covariance[:, blind] = 0.0

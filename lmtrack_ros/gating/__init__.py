@@ -1,0 +1,1 @@
+"""From landmark positions to beam holds and couch shifts: pure, driven by timestamps."""

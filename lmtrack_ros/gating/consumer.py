@@ -1,0 +1,43 @@
+"""The reference consumer of gate decisions: from a stream of decisions to a beam-enable line.
+
+Integrators copy these few rules in their own language. The beam is enabled only while the newest
+decision says BEAM_ON, comes from the session the consumer was armed with, is newer in sequence
+than all before, and has not expired, neither by its own ``valid_until`` nor by the consumer's
+monotonic clock.
+"""
+
+from lmtrack_ros.core.records import NS_PER_MS, GateDecision, GateState
+
+
+class BeamEnable:
+    """One beam-enable line.
+
+    Args:
+        session: the gate's session that was shown to the operator when arming.
+        validity_ms: longest time since a decision arrived, on the monotonic clock, ms.
+    """
+
+    def __init__(self, session: int, validity_ms: float) -> None:
+        self._session = session
+        self._validity_ns = int(validity_ms * NS_PER_MS)
+        self._newest: GateDecision | None = None
+        self._arrived_monotonic_ns = 0
+
+    def receive(self, decision: GateDecision, monotonic_ns: int) -> None:
+        """Take up a decision at the time it arrives; others than the session's newest are ignored."""
+        if decision.session != self._session:
+            return
+        if self._newest is not None and decision.sequence <= self._newest.sequence:
+            return
+        self._newest = decision
+        self._arrived_monotonic_ns = monotonic_ns
+
+    def beam_on(self, now_ns: int, monotonic_ns: int) -> bool:
+        """Whether the beam may be on at this moment of the frames' clock and of the monotonic clock."""
+        newest = self._newest
+        return (
+            newest is not None
+            and newest.state is GateState.BEAM_ON
+            and newest.stamp_ns <= now_ns < newest.valid_until_ns
+            and 0 <= monotonic_ns - self._arrived_monotonic_ns < self._validity_ns
+        )
