@@ -94,6 +94,8 @@ def isocenter_from_table_top(position_mm: ArrayLike, rotation_rad: ArrayLike = (
 class View(str, Enum):
     """The usual ways an image plane stands in the room, for a head-first supine patient."""
 
+    LONGITUDINAL = "longitudinal"
+    """Columns run to the feet (-Y), rows, which are depth, to the back (-Z): ultrasound from the front."""
     SAGITTAL = "sagittal"
     """Columns run to the back (isocenter -Z), rows to the feet (-Y)."""
     CORONAL = "coronal"
@@ -104,6 +106,7 @@ class View(str, Enum):
 
 _IMAGE_AXES_IN_ISOCENTER: dict[View, Array] = {
     # columns: where image x (columns), y (rows) and z (into the image) point
+    View.LONGITUDINAL: np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], dtype=float),
     View.SAGITTAL: np.array([[0, 0, -1], [0, -1, 0], [-1, 0, 0]], dtype=float),
     View.CORONAL: np.array([[1, 0, 0], [0, -1, 0], [0, 0, -1]], dtype=float),
     View.AXIAL: np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=float),

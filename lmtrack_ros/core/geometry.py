@@ -104,7 +104,7 @@ class ImageGeometry:
         seen = np.zeros(3, dtype=bool)
         seen[: len(image_axes)] = image_axes
         blind = np.abs(self.pose[:3, :3][:, ~seen]) > _AXIS_TOLERANCE
-        x, y, z = (bool(axis) for axis in ~blind.any(axis=1))
+        x, y, z = (not row.any() for row in blind)
         return x, y, z
 
     def covariance_mm2(self, variance_px2: ArrayLike, image_axes: Sequence[bool]) -> Array:
