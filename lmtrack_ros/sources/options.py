@@ -1,0 +1,167 @@
+"""What the user says about a source, and the geometry that follows from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lmtrack_ros.core import frames
+from lmtrack_ros.core.errors import UserError, unknown_name
+from lmtrack_ros.core.frames import View
+from lmtrack_ros.core.geometry import ImageGeometry, Modality
+
+_USUAL_VIEW = {
+    Modality.ULTRASOUND: View.SAGITTAL,
+    Modality.MR: View.SAGITTAL,
+    Modality.FLUOROSCOPY: View.CORONAL,
+    Modality.PORTAL: View.CORONAL,
+    Modality.ULTRASOUND_VOLUME: View.AXIAL,
+}
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What the user says about a source; where given, it wins over what the file says.
+
+    Attributes:
+        modality: what made the images.
+        spacing_mm: pixel pitch along columns, rows and, for volumes, slices.
+        rate_hz: frames are this evenly spaced in time.
+        nominal_rate_hz: the same, but only for files without times of their own.
+        view: how the plane stands in the room; the modality's usual one where not given.
+    """
+
+    modality: Modality | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    rate_hz: float | None = None
+    nominal_rate_hz: float | None = None
+    view: View | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        modality: Modality | str | None = None,
+        spacing_mm: Sequence[float] | None = None,
+        rate_hz: float | None = None,
+        nominal_rate_hz: float | None = None,
+        view: View | str | None = None,
+    ) -> "SourceOptions":
+        """Return checked options from plain values.
+
+        Raises:
+            UserError: an unknown modality or view, or a spacing or rate that is not positive.
+        """
+        if modality is not None and modality not in list(Modality):
+            raise unknown_name("modality", str(modality), [m.value for m in Modality])
+        if view is not None and view not in list(View):
+            raise unknown_name("view", str(view), [v.value for v in View])
+        return cls(
+            modality=None if modality is None else Modality(modality),
+            spacing_mm=None if spacing_mm is None else _spacing(spacing_mm),
+            rate_hz=_rate(rate_hz),
+            nominal_rate_hz=_rate(nominal_rate_hz),
+            view=None if view is None else View(view),
+        )
+
+    def rate(self, name: str, stated_hz: float | None = None) -> float:
+        """Return the frame rate: the user's, else the file's own, else the nominal one.
+
+        Args:
+            name: what the error message calls the source.
+            stated_hz: what the file says.
+
+        Raises:
+            UserError: nothing says it.
+        """
+        rate = self.rate_hz or stated_hz or self.nominal_rate_hz
+        if not rate:
+            raise UserError(f"{name} does not say its frame rate: give it (rate_hz)")
+        return rate
+
+    def geometry(
+        self,
+        name: str,
+        shape: Sequence[int],
+        *,
+        modality: Modality | None = None,
+        spacing_mm: Sequence[float] | None = None,
+        sad_mm: float = 0.0,
+        sid_mm: float = 0.0,
+    ) -> ImageGeometry:
+        """Return the geometry of a room-mounted imager whose image has its centre at the isocentre.
+
+        Args:
+            name: what the error message calls the source.
+            shape: (H, W) or (D, H, W) of the image.
+            modality: what the file says.
+            spacing_mm: (column, row[, slice]) likewise.
+            sad_mm: source to isocentre of a projection, 0 where unknown.
+            sid_mm: source to detector, likewise.
+
+        Raises:
+            UserError: nothing says the modality or the spacing, or the spacing does not fit the image.
+        """
+        modality = self.modality or modality
+        if modality is None:
+            known = ", ".join(m.value for m in Modality)
+            raise UserError(f"{name} does not say what made its images: give the modality ({known})")
+        spacing = self.spacing_mm or spacing_mm
+        if spacing is None:
+            raise UserError(f"{name} does not say its pixel spacing: give it (spacing_mm: columns, rows)")
+        column, row, slice_ = (*spacing, 0.0)[:3]
+        if len(shape) == 3 and slice_ <= 0:
+            raise UserError(f"{name} holds volumes: give three spacings (columns, rows, slices), not two")
+        try:
+            flat = ImageGeometry(modality, (column, row, slice_), sad_mm=sad_mm, sid_mm=sid_mm)
+        except ValueError as error:
+            raise UserError(f"{name}: {error}") from error
+        return replace(flat, pose=_centred(self.view or _USUAL_VIEW[modality], flat, shape))
+
+    def applied_to(self, name: str, shape: Sequence[int], recorded: ImageGeometry) -> ImageGeometry:
+        """Return a recorded geometry with what the user says in its place; the pose moves only with the view.
+
+        Args:
+            name: what the error message calls the source.
+            shape: (H, W) or (D, H, W) of the image.
+            recorded: the geometry that came with the image.
+
+        Raises:
+            UserError: the spacing does not fit the image.
+        """
+        if self.modality is None and self.spacing_mm is None and self.view is None:
+            return recorded
+        made = self.geometry(
+            name,
+            shape,
+            modality=recorded.modality,
+            spacing_mm=recorded.spacing_mm,
+            sad_mm=recorded.sad_mm,
+            sid_mm=recorded.sid_mm,
+        )
+        if self.view is not None:
+            return made
+        return replace(recorded, modality=made.modality, spacing_mm=made.spacing_mm)
+
+
+def _centred(view: View, geometry: ImageGeometry, shape: Sequence[int]) -> frames.Array:
+    centre_px = (np.array(shape[::-1], dtype=float) - 1) / 2
+    to_centre_mm = frames.apply(frames.isocenter_from_image(view), geometry.position_mm(centre_px))
+    return frames.isocenter_from_image(view, 0.0 - to_centre_mm)
+
+
+def _spacing(spacing_mm: Sequence[float]) -> tuple[float, ...]:
+    try:
+        spacing = tuple(float(v) for v in spacing_mm)
+    except (TypeError, ValueError):
+        spacing = ()
+    if len(spacing) not in (2, 3) or not np.isfinite(spacing).all() or min(spacing) <= 0:
+        raise UserError(f"spacing_mm must be two or three positive numbers, got {spacing_mm!r}")
+    return spacing
+
+
+def _rate(rate_hz: float | None) -> float | None:
+    if rate_hz is None:
+        return None
+    if isinstance(rate_hz, bool) or not isinstance(rate_hz, int | float) or not 0 < rate_hz < np.inf:
+        raise UserError(f"rate_hz must be a positive number, got {rate_hz!r}")
+    return float(rate_hz)
