@@ -1,0 +1,1 @@
+"""The lifecycle nodes, one file each: wiring between ROS and the core."""

@@ -49,7 +49,7 @@ VESSELS = {
 
 _UNMARKED_VESSELS = (
     Vessel((-34.0, -12.0), (5.0, 3.5)),
-    Vessel((44.0, 14.0), (3.5, 3.5)),
+    Vessel((16.0, 18.0), (3.5, 3.5)),
     Vessel((-8.0, -38.0), (3.0, 4.5)),
 )
 
@@ -164,7 +164,7 @@ class UltrasoundPhantom:
         amplitude = np.ones((height, width), np.float32)
         # the diaphragm, a bright arc towards the head
         arc_mm = np.hypot(columns - 0.62 * width, rows - 0.62 * height) * _SPACING_MM
-        amplitude += 5.0 * np.exp(-0.5 * ((arc_mm - 88.0) / 1.3) ** 2)
+        amplitude += 5.0 * (columns < 0.62 * width) * np.exp(-0.5 * ((arc_mm - 88.0) / 1.3) ** 2)
         for vessel in (*VESSELS.values(), *_UNMARKED_VESSELS):
             column, row = (self._pose[:3, :3].T @ np.array([0.0, *vessel.offset_mm]))[:2] / _SPACING_MM
             column += _WIDTH_PX / 2 + _MARGIN_PX

@@ -1,0 +1,292 @@
+"""Follows landmarks through the newest frame with the selected model."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+
+from lmtrack_ros import interface
+from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.core.geometry import ImageGeometry, Mount
+from lmtrack_ros.core.parameters import parameter
+from lmtrack_ros.core.records import Frame, Landmark, LatencyStamps
+from lmtrack_ros.nodes.counters import Counters
+from lmtrack_ros.nodes.mailbox import Mailbox
+from lmtrack_ros.ros import qos
+from lmtrack_ros.ros.convert import make, message_class
+from lmtrack_ros.ros.image import read_image
+from lmtrack_ros.ros.lifecycle import ManagedNode, logged, run
+from lmtrack_ros.ros.synchronizer import time_synchronizer
+from lmtrack_ros.trackers import Tracker, tracker_class, tracker_names
+
+# how many past frames landmarks may still be marked on
+_BUFFERED_FRAMES = 32
+
+
+@dataclass(frozen=True)
+class TrackerParameters:
+    """Which model follows what."""
+
+    tracker: str = parameter("correlation", "name of the model; its own parameters stand under that name")
+    landmarks: tuple[str, ...] = parameter(
+        (), "names of the landmarks to follow from the first frame on; empty: as initial_landmarks says"
+    )
+    pixels: tuple[float, ...] = parameter((), "column and row of each on the first frame, px")
+    moving_imager: bool = parameter(
+        False, "hand-held: every frame needs the geometry that carries its stamp, others are dropped"
+    )
+
+    def __post_init__(self) -> None:
+        if len(self.pixels) != 2 * len(self.landmarks):
+            raise ValueError("pixels needs column and row for each name in landmarks")
+
+
+@dataclass(frozen=True)
+class Initialization:
+    """Landmarks to start from.
+
+    Attributes:
+        landmarks: as marked.
+        stamp_ns: of the frame they are marked on; 0 for the next one.
+    """
+
+    landmarks: tuple[Landmark, ...]
+    stamp_ns: int = 0
+
+
+class TrackerNode(ManagedNode):
+    """Subscribes to image and image_geometry; publishes landmarks for the newest frame."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__("tracker", **arguments)
+        self._parameters = self.declare(TrackerParameters)
+        self._tracker_class: Any = tracker_class(self._parameters.tracker)
+        self._tracker_parameters = self.declare(
+            self._tracker_class.Parameters, f"{self._parameters.tracker}."
+        )
+        self._declare_other_trackers()
+        self.reject_unknown_parameters()
+        self._geometry: ImageGeometry | None = None
+        self._buffer: OrderedDict[int, Frame] = OrderedDict()
+        self._pending: Initialization | None = None
+        self._lock = threading.Lock()
+        self._counts = {"frames_received": 0, "frames_tracked": 0, "frames_skipped": 0}
+        self._worker: threading.Thread | None = None
+
+    def _declare_other_trackers(self) -> None:
+        """Let a configuration keep the parameters of trackers that are not selected."""
+        for name in tracker_names():
+            if name != self._parameters.tracker:
+                self.declare(tracker_class(name).Parameters, f"{name}.")  # type: ignore[attr-defined]
+
+    @logged
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Make the model ready."""
+        p = self._parameters
+        self._tracker: Tracker = self._tracker_class(self._tracker_parameters)
+        if p.landmarks:
+            pixels = zip(p.pixels[::2], p.pixels[1::2], strict=True)
+            marked = tuple(Landmark(name, uv) for name, uv in zip(p.landmarks, pixels, strict=True))
+            self._pending = Initialization(marked)
+        self._publisher = self.create_lifecycle_publisher(
+            message_class("lmtrack_ros/msg/LandmarkArray"), "landmarks", qos.STREAM
+        )
+        return TransitionCallbackReturn.SUCCESS
+
+    @logged
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start to listen and to follow."""
+        self._mailbox: Mailbox[Frame] = Mailbox()
+        self._counters = Counters(self, self._counts)
+        image, geometry = (message_class(interface.TOPIC_TYPES[t]) for t in ("image", "image_geometry"))
+        if self._parameters.moving_imager:
+            self._subscriptions_to_close = time_synchronizer(
+                self, ((image, "image", qos.IMAGES), (geometry, "image_geometry", qos.STREAM)), self._on_pair
+            )
+        else:
+            self._subscriptions_to_close = [
+                self.create_subscription(image, "image", self._on_image, qos.IMAGES),
+                self.create_subscription(geometry, "image_geometry", self._on_geometry, qos.LATCHED),
+            ]
+        self._subscriptions_to_close.append(
+            self.create_subscription(
+                message_class("lmtrack_ros/msg/LandmarkArray"),
+                "initial_landmarks",
+                self._on_initial_landmarks,
+                qos.LATCHED,
+            )
+        )
+        self._service = self.create_service(
+            message_class("lmtrack_ros/srv/InitializeLandmarks"),
+            "initialize_landmarks",
+            self._on_initialize,
+        )
+        self._worker = threading.Thread(target=self._work, name="tracker", daemon=True)
+        result = super().on_activate(state)
+        self._worker.start()
+        self.get_logger().info(f"{self._tracker.name}: waiting for frames on 'image'")
+        return result
+
+    @logged
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop to listen."""
+        for subscription in self._subscriptions_to_close:
+            self.destroy_subscription(subscription)
+        self.destroy_service(self._service)
+        self._stop_work()
+        self._counters.close()
+        return super().on_deactivate(state)
+
+    def finish(self) -> None:
+        """End the worker and say what was counted."""
+        if self._worker is not None:
+            self._stop_work()
+            self._counters.publish()
+
+    # callbacks -----------------------------------------------------------------------------------
+
+    def _on_geometry(self, msg: Any) -> None:
+        try:
+            geometry = interface.read_image_geometry(msg)
+        except UserError as error:
+            # without geometry there are no positions, and the gate holds
+            self._geometry = None
+            self.get_logger().error(str(error))
+            return
+        if geometry.mount is Mount.PATIENT:
+            self._geometry = None
+            self.get_logger().error("the imager is hand-held: set moving_imager", once=True)
+            return
+        self._geometry = geometry
+
+    def _on_image(self, msg: Any) -> None:
+        self._accept(msg, self._geometry)
+
+    def _on_pair(self, image: Any, geometry: Any) -> None:
+        try:
+            self._accept(image, interface.read_image_geometry(geometry))
+        except UserError as error:
+            self.get_logger().error(str(error), throttle_duration_sec=5.0)
+
+    def _accept(self, msg: Any, geometry: ImageGeometry | None) -> None:
+        received_ns = self.now_ns()
+        try:
+            pixels = read_image(msg)
+        except UserError as error:
+            self.get_logger().error(str(error), throttle_duration_sec=5.0)
+            return
+        self._counts["frames_received"] += 1
+        frame = Frame(interface.stamp_ns(msg.header.stamp), pixels, geometry, received_ns)
+        with self._lock:
+            self._buffer[frame.stamp_ns] = frame
+            while len(self._buffer) > _BUFFERED_FRAMES:
+                self._buffer.popitem(last=False)
+        self._mailbox.put(frame)
+        self._counts["frames_skipped"] = self._mailbox.skipped
+
+    def _on_initial_landmarks(self, msg: Any) -> None:
+        marked = interface.read_landmark_array(msg)
+        landmarks = tuple(
+            Landmark(e.id, e.uv_px, self._image_axes(e.observed, len(e.uv_px))) for e in marked.estimates
+        )
+        message = self._request(Initialization(landmarks, marked.stamp_ns))
+        if message:
+            self.get_logger().error(f"initial_landmarks: {message}")
+
+    def _image_axes(self, observed: tuple[bool, bool, bool], dimensions: int) -> tuple[bool, ...]:
+        """Return which image axes a landmark is defined on; ``observed`` is over image axes here."""
+        return observed[:dimensions]
+
+    def _on_initialize(self, request: Any, response: Any) -> Any:
+        dimensions = len(request.pixels) // len(request.ids) if request.ids else 0
+        if dimensions not in (2, 3) or len(request.pixels) != dimensions * len(request.ids):
+            response.message = "pixels needs column and row (and slice) for each id"
+            return response
+        axes = list(request.axes) or [True] * len(request.pixels)
+        if len(axes) != len(request.pixels):
+            response.message = "axes needs one value for each value in pixels, or none"
+            return response
+        landmarks = tuple(
+            Landmark(
+                name,
+                tuple(request.pixels[i * dimensions : (i + 1) * dimensions]),
+                tuple(axes[i * dimensions : (i + 1) * dimensions]),
+            )
+            for i, name in enumerate(request.ids)
+        )
+        response.message = self._request(Initialization(landmarks, interface.stamp_ns(request.stamp)))
+        response.accepted = not response.message
+        return response
+
+    def _request(self, initialization: Initialization) -> str:
+        """Hand landmarks to the worker; returns why not, or an empty text."""
+        with self._lock:
+            frame = self._buffer.get(initialization.stamp_ns)
+            newest_ns = next(reversed(self._buffer), 0)
+            if initialization.stamp_ns and frame is None and initialization.stamp_ns <= newest_ns:
+                return "the frame of that stamp is not among the last ones received"
+            known = frame or next(reversed(self._buffer.values()), None)
+            if known is not None and (reason := _misfit(initialization.landmarks, known)):
+                return reason
+            self._pending = initialization
+        return ""
+
+    # the worker's thread -------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while (frame := self._mailbox.take()) is not None:
+            try:
+                self._initialize_if_asked(frame)
+                if self._tracker.landmark_ids:
+                    self._publish(frame)
+            except UserError as error:
+                self.get_logger().error(str(error))
+            except Exception as error:
+                # the gate holds on silence; the next frame may do better
+                self.get_logger().error(f"tracker failed on a frame: {error!r}", throttle_duration_sec=5.0)
+
+    def _initialize_if_asked(self, newest: Frame) -> None:
+        with self._lock:
+            pending = self._pending
+            if pending is None:
+                return
+            frame = newest if pending.stamp_ns == 0 else self._buffer.get(pending.stamp_ns)
+            if frame is None:
+                if pending.stamp_ns < newest.stamp_ns:
+                    self._pending = None
+                    raise UserError("the frame that the landmarks are marked on never arrived")
+                return
+            self._pending = None
+        self._tracker.initialize(frame, pending.landmarks)
+        self.get_logger().info(f"following {', '.join(self._tracker.landmark_ids)}")
+
+    def _publish(self, frame: Frame) -> None:
+        landmarks = self._tracker.update(frame)
+        stamps = LatencyStamps(frame.stamp_ns, frame.received_ns, self.now_ns())
+        self._publisher.publish(interface.landmark_array(make, replace(landmarks, stamps=stamps)))
+        self._counts["frames_tracked"] += 1
+
+    def _stop_work(self) -> None:
+        self._mailbox.close()
+        if self._worker is not None:
+            self._worker.join()
+
+
+def _misfit(landmarks: Sequence[Landmark], frame: Frame) -> str:
+    """Return why these landmarks cannot lie in that frame, or an empty text."""
+    size = np.array(frame.image.shape[::-1])
+    for landmark in landmarks:
+        uv = np.array(landmark.uv_px)
+        if len(uv) != len(size) or not ((uv >= 0) & (uv <= size - 1)).all():
+            extent = "x".join(str(n) for n in size)
+            return f"landmark '{landmark.id}' at {landmark.uv_px} is outside the image of {extent} px"
+    return ""
+
+
+def main() -> int:
+    """Run the node."""
+    return run(TrackerNode)

@@ -1,0 +1,123 @@
+"""The lifecycle node that all our nodes are, and their main."""
+
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from types import FrameType
+from typing import Any, TypeVar
+
+from lmtrack_ros.ros import environment
+
+environment.prepare()
+
+import rclpy  # noqa: E402
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn  # noqa: E402
+from rclpy.signals import SignalHandlerOptions  # noqa: E402
+
+from lmtrack_ros.core.errors import UserError  # noqa: E402
+from lmtrack_ros.ros.parameters import declare, reject_unknown  # noqa: E402
+
+_SPIN_S = 0.05  # a signal is noticed within this time
+
+T = TypeVar("T")
+Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
+
+
+def logged(transition: Transition) -> Transition:
+    """Log what goes wrong in a transition, which rclpy would swallow.
+
+    A UserError is one line and a FAILURE; anything else is logged with its traceback, an ERROR.
+    """
+
+    @wraps(transition)
+    def run(self: Any, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(self, state)
+        except UserError as error:
+            self.failure = str(error)
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        except Exception:
+            self.failure = f"{transition.__name__} failed"
+            self.get_logger().error(f"{transition.__name__} failed:\n{traceback.format_exc()}")
+            return TransitionCallbackReturn.ERROR
+
+    return run
+
+
+class ManagedNode(LifecycleNode):
+    """A lifecycle node with parameters from dataclasses.
+
+    Args:
+        name: default name of the node.
+        arguments: handed to rclpy's LifecycleNode (context, parameter_overrides, namespace, ...).
+    """
+
+    def __init__(self, name: str, **arguments: Any) -> None:
+        super().__init__(name, **arguments)
+        self.autostart = bool(self.declare_parameter("autostart", True).value)
+        self.failure = ""
+        """Why the last transition failed, in one line."""
+
+    def declare(self, cls: type[T], prefix: str = "") -> T:
+        """Declare the parameters of a dataclass and return their values; see ros.parameters."""
+        return declare(self, cls, prefix)
+
+    def reject_unknown_parameters(self) -> None:
+        """Refuse parameters that nothing declared; see ros.parameters."""
+        reject_unknown(self)
+
+    def now_ns(self) -> int:
+        """Return the node's time (simulated where use_sim_time is set), ns."""
+        return int(self.get_clock().now().nanoseconds)
+
+    def start(self) -> bool:
+        """Configure and activate; returns whether both succeeded."""
+        success = TransitionCallbackReturn.SUCCESS
+        return self.trigger_configure() == success and self.trigger_activate() == success
+
+    def finish(self) -> None:
+        """Say what must be said last; called once, while everything still works."""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def run(node_class: Callable[[], ManagedNode]) -> int:
+    """Run one node in this process until a signal; returns the exit code.
+
+    The node's ``finish`` is called after SIGINT or SIGTERM and before anything is torn down, so
+    that a gate can still say HOLD.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        with rclpy.init(signal_handler_options=SignalHandlerOptions.NO):
+            try:
+                node = node_class()
+            except UserError as error:
+                sys.stderr.write(f"error: {error}\n")
+                return 2
+            executor = SingleThreadedExecutor()
+            executor.add_node(node)
+            try:
+                if node.autostart and not node.start():
+                    sys.stderr.write(f"error: {node.failure}\n")
+                    return 2
+                while rclpy.ok():
+                    executor.spin_once(timeout_sec=_SPIN_S)
+            except KeyboardInterrupt:
+                # a second signal must not cut the last words short
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            finally:
+                node.finish()
+                executor.shutdown()
+                node.destroy_node()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    return 0

@@ -1,0 +1,47 @@
+"""Quality of service of each kind of topic."""
+
+from rclpy.duration import Duration
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    LivelinessPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+)
+
+IMAGES = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""Only the newest frame counts."""
+
+LATCHED = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""A late joiner must know, such as the geometry of a fixed imager."""
+
+STREAM = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=10,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""Small messages that should all arrive: positions, poses."""
+
+_ALIVE_WITHIN = Duration(seconds=1)
+
+DECISIONS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+    deadline=_ALIVE_WITHIN,
+    liveliness=LivelinessPolicy.AUTOMATIC,
+    liveliness_lease_duration=_ALIVE_WITHIN,
+)
+"""Beam and couch commands: a late joiner must never receive an old one, and silence is noticed."""
