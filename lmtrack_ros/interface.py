@@ -6,9 +6,9 @@ place where millimetres become the interface's metres.
 """
 
 import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ from lmtrack_ros.core.records import (
     Estimate,
     GateDecision,
     GateState,
+    Landmark,
     LandmarkSet,
     LatencyStamps,
     Reason,
@@ -301,6 +302,37 @@ def read_landmark_array(msg: Message) -> LandmarkSet:
         model=msg.model,
         stamps=_read_stamps(msg.stamps),
     )
+
+
+def initial_landmarks(make: Make, landmarks: Sequence[Landmark], ns: int, frame_id: str) -> Message:
+    """Return a LandmarkArray that marks landmarks on the frame of stamp ``ns``.
+
+    Its frame is the imager's, so ``observed`` are image axes; only pixels are given.
+    """
+    estimates = tuple(
+        Estimate(
+            landmark.id,
+            Status.TRACKED,
+            landmark.uv_px,
+            observed=cast("tuple[bool, bool, bool]", (*landmark.axes, False)[:3]),
+            confidence=1.0,
+        )
+        for landmark in landmarks
+    )
+    return landmark_array(make, LandmarkSet(ns, estimates, frame_id, model="operator"))
+
+
+def read_initial_landmarks(msg: Message) -> tuple[Landmark, ...]:
+    """Return the landmarks that :func:`initial_landmarks` marked.
+
+    Raises:
+        UserError: a landmark has neither two nor three coordinates.
+    """
+    marked = read_landmark_array(msg)
+    for e in marked.estimates:
+        if len(e.uv_px) not in (2, 3):
+            raise UserError(f"initial landmark '{e.id}' has {len(e.uv_px)} pixel coordinates, not 2 or 3")
+    return tuple(Landmark(e.id, e.uv_px, e.observed[: len(e.uv_px)]) for e in marked.estimates)
 
 
 # decisions ---------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A couch without hardware: takes shifts, reports where it is."""
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +29,13 @@ class CouchSimulatorNode(ManagedNode):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__("couch_simulator", **arguments)
-        self._parameters = self.declare(CouchSimulatorNodeParameters)
+        self._settings = self.declare(CouchSimulatorNodeParameters)
         self.reject_unknown_parameters()
 
     @logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stand at zero."""
-        self._couch = CouchSimulator(self._parameters, self.now_ns())
+        self._couch = CouchSimulator(self._settings, self.now_ns())
         self._publisher = self.create_lifecycle_publisher(
             message_class("lmtrack_ros/msg/CouchStatus"), "couch_status", qos.STREAM
         )
@@ -51,7 +52,7 @@ class CouchSimulatorNode(ManagedNode):
             lambda msg: self._couch.command(interface.read_couch_shift(msg), self.now_ns()),
             qos.DECISIONS,
         )
-        self._timer = self.create_timer(1.0 / self._parameters.rate_hz, self._report)
+        self._timer = self.create_timer(1.0 / self._settings.rate_hz, self._report)
         return result
 
     @logged
@@ -73,3 +74,7 @@ class CouchSimulatorNode(ManagedNode):
 def main() -> int:
     """Run the node."""
     return run(CouchSimulatorNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """Turns landmark positions into beam holds and couch shifts."""
 
 import secrets
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +36,7 @@ class GatingNode(ManagedNode):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__("gating", **arguments)
-        self._parameters = self.declare(GatingParameters)
+        self._settings = self.declare(GatingParameters)
         self.reject_unknown_parameters()
         self._gate: Gate | None = None
 
@@ -43,8 +44,8 @@ class GatingNode(ManagedNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Make a new session of the gate: disarmed."""
         session = secrets.randbits(63) | 1
-        self._gate = Gate(self._parameters, session)
-        self._controller = CouchController(self._parameters.couch, session)
+        self._gate = Gate(self._settings, session)
+        self._controller = CouchController(self._settings.couch, session)
         self._decisions = self._publisher("gate")
         self._shifts = self._publisher("couch_shift")
         return TransitionCallbackReturn.SUCCESS
@@ -66,7 +67,7 @@ class GatingNode(ManagedNode):
         # silence must be noticed even if the time of day is set back; in a replay time is the clock's
         simulated = self.get_parameter("use_sim_time").value
         clock = self.get_clock() if simulated else Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = self.create_timer(self._parameters.tick_ms / 1e3, self._on_tick, clock=clock)
+        self._timer = self.create_timer(self._settings.tick_ms / 1e3, self._on_tick, clock=clock)
         self.get_logger().info("disarmed: holding the beam until the service 'arm' is called")
         return result
 
@@ -153,3 +154,7 @@ class GatingNode(ManagedNode):
 def main() -> int:
     """Run the node."""
     return run(GatingNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,19 +1,21 @@
 """Publishes the frames of any source: a file, a recording, a camera, or a phantom on the couch."""
 
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from pathlib import Path
 
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rosgraph_msgs.msg import Clock
 
 from lmtrack_ros import interface
-from lmtrack_ros.core.geometry import ImageGeometry, Modality
 from lmtrack_ros.core.frames import View
+from lmtrack_ros.core.geometry import ImageGeometry, Modality
 from lmtrack_ros.core.parameters import parameter
-from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, Frame, LandmarkSet
+from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, Frame, Landmark
 from lmtrack_ros.gating.couch_history import CouchHistory
 from lmtrack_ros.nodes.counters import Counters
 from lmtrack_ros.phantoms import open_phantom
@@ -24,7 +26,7 @@ from lmtrack_ros.ros.convert import make, message_class
 from lmtrack_ros.ros.lifecycle import ManagedNode, logged, run
 from lmtrack_ros.ros.tf import TransformPublisher
 from lmtrack_ros.sources import CAMERA_PREFIX, PHANTOM_PREFIX, Source, open_source
-from lmtrack_ros.sources.landmarks import initial_landmarks
+from lmtrack_ros.sources.landmarks import first_frame_landmarks
 
 IMAGER_FRAME = "imager"
 _CLOCK_PERIOD_S = 0.005
@@ -71,7 +73,7 @@ class ImageSource(ManagedNode):
 
     def __init__(self, **arguments: object) -> None:
         super().__init__("image_source", **arguments)
-        self._parameters = self.declare(SourceParameters)
+        self._settings = self.declare(SourceParameters)
         self.reject_unknown_parameters()
         self._couch = CouchHistory(_MAX_COUCH_AGE_MS)
         self._stopping = threading.Event()
@@ -83,7 +85,7 @@ class ImageSource(ManagedNode):
     @logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the source."""
-        p = self._parameters
+        p = self._settings
         self._source: Source
         if p.uri.startswith(PHANTOM_PREFIX):
             self._source = self._phantom = open_phantom(p.uri.removeprefix(PHANTOM_PREFIX), p.ultrasound)
@@ -152,7 +154,7 @@ class ImageSource(ManagedNode):
     # the player's thread -------------------------------------------------------------------------
 
     def _play(self) -> None:
-        p = self._parameters
+        p = self._settings
         self.get_logger().info(
             f"playing {p.uri}" + (", waiting for a subscriber of 'image'" if p.wait_for_subscriber else "")
         )
@@ -180,7 +182,7 @@ class ImageSource(ManagedNode):
 
         By then the couch has reported where it was at the exposure.
         """
-        latency_ns = int(self._parameters.imaging_latency_ms * NS_PER_MS)
+        latency_ns = int(self._settings.imaging_latency_ms * NS_PER_MS)
         period_ns = round(NS_PER_S / phantom.info.rate_hz)
         start_ns = self.now_ns()
         render_ns = 0
@@ -199,18 +201,19 @@ class ImageSource(ManagedNode):
             if self._sleep_until(self.now_ns, stamp_ns + latency_ns):
                 return
             truth = phantom.truth(stamp_ns, time_s, couch_mm)
-            self._publish(frame, truth if index == 0 else None)
+            marked = [Landmark(e.id, e.uv_px) for e in truth.estimates]
+            self._publish(frame, marked if index == 0 else ())
             self._truth.publish(interface.landmark_array(make, truth))
 
     def _play_recorded(self) -> None:
         """Publish each frame when its time has come, restamped to now unless /clock is ours."""
-        p = self._parameters
+        p = self._settings
         latency_ns = int(p.imaging_latency_ms * NS_PER_MS)
         frames: Iterator[Frame] = iter(self._source)
         first = next(frames, None)
         if first is None:
             return
-        landmarks = initial_landmarks(p.uri, first)
+        landmarks = first_frame_landmarks(Path(p.uri))
         began_ns = time.monotonic_ns()
 
         def elapsed_ns() -> int:
@@ -226,9 +229,7 @@ class ImageSource(ManagedNode):
             stamp_ns = frame.stamp_ns
             if restamp_ns:
                 stamp_ns = first.stamp_ns + restamp_ns + int((frame.stamp_ns - first.stamp_ns) / p.speed)
-            is_first = frame is first
-            moved = replace(landmarks, stamp_ns=stamp_ns) if is_first and landmarks else None
-            self._publish(replace(frame, stamp_ns=stamp_ns), moved)
+            self._publish(replace(frame, stamp_ns=stamp_ns), landmarks if frame is first else ())
             frame = next(frames, None)
         self.get_logger().info(f"{p.uri} has ended after {self._counts['frames_published']} frames")
 
@@ -243,14 +244,14 @@ class ImageSource(ManagedNode):
                 )
             if now_ns >= due_ns:
                 return self._stopping.is_set()
-            wait_s = (due_ns - now_ns) / NS_PER_S / self._parameters.speed
+            wait_s = (due_ns - now_ns) / NS_PER_S / self._settings.speed
             if self._stopping.wait(min(wait_s, _CLOCK_PERIOD_S) if self._clock_publisher else wait_s):
                 return True
 
-    def _publish(self, frame: Frame, landmarks: LandmarkSet | None = None) -> None:
+    def _publish(self, frame: Frame, landmarks: Sequence[Landmark] = ()) -> None:
         self._publish_geometry(frame)
-        if landmarks is not None:
-            self._initial.publish(interface.landmark_array(make, landmarks))
+        if landmarks:
+            self._initial.publish(interface.initial_landmarks(make, landmarks, frame.stamp_ns, IMAGER_FRAME))
         if frame.image.ndim == 2:
             self._images.publish(interface.image(make, frame.image, frame.stamp_ns, IMAGER_FRAME))
         else:
@@ -272,3 +273,7 @@ class ImageSource(ManagedNode):
 def main() -> int:
     """Run the node."""
     return run(ImageSource)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """Follows landmarks through the newest frame with the selected model."""
 
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -63,11 +64,9 @@ class TrackerNode(ManagedNode):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__("tracker", **arguments)
-        self._parameters = self.declare(TrackerParameters)
-        self._tracker_class: Any = tracker_class(self._parameters.tracker)
-        self._tracker_parameters = self.declare(
-            self._tracker_class.Parameters, f"{self._parameters.tracker}."
-        )
+        self._settings = self.declare(TrackerParameters)
+        self._tracker_class: Any = tracker_class(self._settings.tracker)
+        self._tracker_parameters = self.declare(self._tracker_class.Parameters, f"{self._settings.tracker}.")
         self._declare_other_trackers()
         self.reject_unknown_parameters()
         self._geometry: ImageGeometry | None = None
@@ -80,13 +79,13 @@ class TrackerNode(ManagedNode):
     def _declare_other_trackers(self) -> None:
         """Let a configuration keep the parameters of trackers that are not selected."""
         for name in tracker_names():
-            if name != self._parameters.tracker:
+            if name != self._settings.tracker:
                 self.declare(tracker_class(name).Parameters, f"{name}.")  # type: ignore[attr-defined]
 
     @logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Make the model ready."""
-        p = self._parameters
+        p = self._settings
         self._tracker: Tracker = self._tracker_class(self._tracker_parameters)
         if p.landmarks:
             pixels = zip(p.pixels[::2], p.pixels[1::2], strict=True)
@@ -103,7 +102,7 @@ class TrackerNode(ManagedNode):
         self._mailbox: Mailbox[Frame] = Mailbox()
         self._counters = Counters(self, self._counts)
         image, geometry = (message_class(interface.TOPIC_TYPES[t]) for t in ("image", "image_geometry"))
-        if self._parameters.moving_imager:
+        if self._settings.moving_imager:
             self._subscriptions_to_close = time_synchronizer(
                 self, ((image, "image", qos.IMAGES), (geometry, "image_geometry", qos.STREAM)), self._on_pair
             )
@@ -189,17 +188,13 @@ class TrackerNode(ManagedNode):
         self._counts["frames_skipped"] = self._mailbox.skipped
 
     def _on_initial_landmarks(self, msg: Any) -> None:
-        marked = interface.read_landmark_array(msg)
-        landmarks = tuple(
-            Landmark(e.id, e.uv_px, self._image_axes(e.observed, len(e.uv_px))) for e in marked.estimates
-        )
-        message = self._request(Initialization(landmarks, marked.stamp_ns))
-        if message:
-            self.get_logger().error(f"initial_landmarks: {message}")
-
-    def _image_axes(self, observed: tuple[bool, bool, bool], dimensions: int) -> tuple[bool, ...]:
-        """Return which image axes a landmark is defined on; ``observed`` is over image axes here."""
-        return observed[:dimensions]
+        try:
+            landmarks = interface.read_initial_landmarks(msg)
+            reason = self._request(Initialization(landmarks, interface.stamp_ns(msg.header.stamp)))
+        except UserError as error:
+            reason = str(error)
+        if reason:
+            self.get_logger().error(f"initial_landmarks: {reason}")
 
     def _on_initialize(self, request: Any, response: Any) -> Any:
         dimensions = len(request.pixels) // len(request.ids) if request.ids else 0
@@ -290,3 +285,7 @@ def _misfit(landmarks: Sequence[Landmark], frame: Frame) -> str:
 def main() -> int:
     """Run the node."""
     return run(TrackerNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

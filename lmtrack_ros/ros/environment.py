@@ -14,7 +14,7 @@ from lmtrack_ros.configuration import share_directories
 def prepare(environment: MutableMapping[str, str] = os.environ) -> None:
     """Fill in what ROS needs to run from this Python's prefix with nothing sourced.
 
-    Must run before the first ``import rclpy`` of the process.
+    Must run before the first ``rclpy.init`` of the process.
     """
     environment.setdefault("AMENT_PREFIX_PATH", sys.prefix)
     environment.setdefault("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")

@@ -8,17 +8,14 @@ from functools import wraps
 from types import FrameType
 from typing import Any, TypeVar
 
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+
+from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.ros import environment
-
-environment.prepare()
-
-import rclpy  # noqa: E402
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn  # noqa: E402
-from rclpy.signals import SignalHandlerOptions  # noqa: E402
-
-from lmtrack_ros.core.errors import UserError  # noqa: E402
-from lmtrack_ros.ros.parameters import declare, reject_unknown  # noqa: E402
+from lmtrack_ros.ros.parameters import declare, reject_unknown
 
 _SPIN_S = 0.05  # a signal is noticed within this time
 
@@ -93,31 +90,35 @@ def run(node_class: Callable[[], ManagedNode]) -> int:
     The node's ``finish`` is called after SIGINT or SIGTERM and before anything is torn down, so
     that a gate can still say HOLD.
     """
+    environment.prepare()
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
+    node: ManagedNode | None = None
+    # rclpy's own handlers would shut ROS down before the last words
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    executor = SingleThreadedExecutor()
     try:
-        with rclpy.init(signal_handler_options=SignalHandlerOptions.NO):
-            try:
-                node = node_class()
-            except UserError as error:
-                sys.stderr.write(f"error: {error}\n")
-                return 2
-            executor = SingleThreadedExecutor()
-            executor.add_node(node)
-            try:
-                if node.autostart and not node.start():
-                    sys.stderr.write(f"error: {node.failure}\n")
-                    return 2
-                while rclpy.ok():
-                    executor.spin_once(timeout_sec=_SPIN_S)
-            except KeyboardInterrupt:
-                # a second signal must not cut the last words short
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            finally:
-                node.finish()
-                executor.shutdown()
-                node.destroy_node()
+        node = node_class()
+        executor.add_node(node)
+        if node.autostart and not node.start():
+            return _fail(node.failure)
+        while rclpy.ok():
+            executor.spin_once(timeout_sec=_SPIN_S)
+    except UserError as error:
+        return _fail(str(error))
     except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        # a second signal must not cut the last words short
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    finally:
+        if node is not None:
+            node.finish()
+            node.destroy_node()
+        executor.shutdown()
+        rclpy.try_shutdown()
     return 0
+
+
+def _fail(reason: str) -> int:
+    sys.stderr.write(f"error: {reason}\n")
+    return 2

@@ -1,0 +1,51 @@
+"""``lmtrack VERB ...``: imports only the verb that is called."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import lmtrack_ros
+from lmtrack_ros.core.errors import UserError
+
+VERBS = {
+    "demo": "track a breathing phantom and let its couch follow, as live ROS 2 processes",
+    "run": "start the nodes of a configuration and keep them running",
+    "replay": "decide on a recording in lock-step, without ROS and without a clock",
+    "evaluate": "score a tracker on an annotated sequence",
+    "convert": "turn any source of frames into a rosbag2 recording",
+    "bench": "measure speed, as ratios within one run",
+    "doctor": "say what of the environment is there, and what to do about the rest",
+}
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
+    parser = argparse.ArgumentParser(
+        prog="lmtrack",
+        description="Landmark tracking, beam gating and couch tracking over ROS 2. Research software.",
+    )
+    parser.add_argument("--version", action="version", version=lmtrack_ros.__version__)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for verb, help_line in VERBS.items():
+        subparser = verbs.add_parser(verb, help=help_line, description=help_line)
+        if given[:1] == [verb]:
+            import_module(f"lmtrack_ros.cli.{verb}").configure(subparser)
+    parsed = parser.parse_args(given)
+    try:
+        return int(import_module(f"lmtrack_ros.cli.{parsed.verb}").run(parsed))
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

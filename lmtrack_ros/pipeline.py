@@ -1,0 +1,123 @@
+"""Source → tracker → gate → couch in lock-step, without ROS and without a clock of its own."""
+
+import hashlib
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lmtrack_ros.core.records import (
+    CouchShift,
+    CouchStatus,
+    Frame,
+    GateDecision,
+    Landmark,
+    LandmarkSet,
+    LatencyStamps,
+)
+from lmtrack_ros.gating.couch_controller import CouchController
+from lmtrack_ros.gating.gate import Gate
+from lmtrack_ros.trackers import Tracker
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What followed from one frame."""
+
+    frame: Frame
+    landmarks: LandmarkSet
+    decision: GateDecision
+    shift: CouchShift
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When each frame passes the stages.
+
+    Attributes:
+        virtual_latency_ns: from mid-exposure to the decision, for frames without recorded stamps;
+            reception and tracking are counted at its end.
+        recorded: stamps of a live run, by the frame's stamp.
+    """
+
+    virtual_latency_ns: int
+    recorded: Mapping[int, LatencyStamps]
+
+    def stamps(self, frame_ns: int) -> LatencyStamps:
+        """Return the stamps of one frame."""
+        at_ns = frame_ns + self.virtual_latency_ns
+        return self.recorded.get(frame_ns, LatencyStamps(frame_ns, at_ns, at_ns, at_ns))
+
+
+class Pipeline:
+    """Feeds frames in order of time.
+
+    Args:
+        tracker: follows the landmarks.
+        landmarks: where they are in the first frame; empty for a tracker that needs none.
+        gate: decides; armed by the caller where it is to open.
+        controller: of the couch.
+        timing: when each frame is decided on.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        landmarks: Sequence[Landmark],
+        gate: Gate,
+        controller: CouchController,
+        timing: Timing,
+    ) -> None:
+        self._tracker = tracker
+        self._landmarks = landmarks
+        self._gate = gate
+        self._controller = controller
+        self._timing = timing
+        self._started = False
+
+    def run(self, frames: Iterable[Frame], couch: Iterable[CouchStatus] = ()) -> Iterator[Step]:
+        """Yield what follows from each frame.
+
+        Args:
+            frames: in order of time.
+            couch: where the couch was, in order of time; each is known to the gate once a decision
+                is made at or after its stamp.
+        """
+        statuses = iter(couch)
+        status = next(statuses, None)
+        for frame in frames:
+            stamps = self._timing.stamps(frame.stamp_ns)
+            while status is not None and status.stamp_ns <= stamps.decided_ns:
+                self._gate.update_couch(status)
+                status = next(statuses, None)
+            yield self._step(replace(frame, received_ns=stamps.received_ns), stamps)
+
+    def _step(self, frame: Frame, stamps: LatencyStamps) -> Step:
+        if not self._started and self._tracker.needs_initialization:
+            self._tracker.initialize(frame, self._landmarks)
+        self._started = True
+        landmarks = replace(self._tracker.update(frame), stamps=replace(stamps, decided_ns=0))
+        decision = self._gate.update(landmarks, stamps.decided_ns)
+        assert self._gate.target is not None
+        return Step(frame, landmarks, decision, self._controller.update(self._gate.target, frame.stamp_ns))
+
+
+class Digest:
+    """A fingerprint of decisions: states, reasons, margins and targets, to the bit."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, decision: GateDecision, shift: CouchShift) -> None:
+        """Take up one frame's decision and shift."""
+        self._hash.update(
+            struct.pack("<qBQd", decision.stamp_ns, decision.state, decision.reasons, decision.margin_mm)
+        )
+        self._hash.update(np.asarray(decision.target_mm, "<f8").tobytes())
+        self._hash.update(struct.pack("<B", shift.mode))
+        self._hash.update(np.asarray(shift.target_mm, "<f8").tobytes())
+
+    def hexdigest(self) -> str:
+        """Return the fingerprint so far."""
+        return self._hash.hexdigest()

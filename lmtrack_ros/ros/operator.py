@@ -1,0 +1,107 @@
+"""An operator's console as a node: arms, lets the couch follow, and sees what the gate decides."""
+
+import time
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from std_srvs.srv import SetBool, Trigger
+
+from lmtrack_ros import interface
+from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.core.records import CouchStatus, GateDecision, LandmarkSet
+from lmtrack_ros.ros import environment, qos
+from lmtrack_ros.ros.convert import message_class
+
+_SPIN_S = 0.05
+
+
+class Operator:
+    """Listens to the decisions and calls the gate's services; a context manager.
+
+    Args:
+        namespace: of the graph.
+    """
+
+    def __init__(self, namespace: str = "") -> None:
+        self._namespace = namespace
+        self.decision: GateDecision | None = None
+        self.landmarks: LandmarkSet | None = None
+        self.couch: CouchStatus | None = None
+        self.holds = 0
+        """How often the beam went off."""
+
+    def __enter__(self) -> "Operator":
+        environment.prepare()
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self._node = Node("operator", namespace=self._namespace, context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        for topic, callback, profile in (
+            ("gate", self._on_decision, qos.DECISIONS),
+            ("landmarks", self._on_landmarks, qos.STREAM),
+            ("couch_status", self._on_couch, qos.STREAM),
+        ):
+            message = message_class(interface.TOPIC_TYPES[topic])
+            self._node.create_subscription(message, topic, callback, profile)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown()
+        self._node.destroy_node()
+        rclpy.try_shutdown(context=self._context)
+
+    def spin(self, seconds: float) -> None:
+        """Listen for a while."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=min(left, _SPIN_S))
+
+    def spin_once(self) -> None:
+        """Listen for a moment."""
+        self._executor.spin_once(timeout_sec=_SPIN_S)
+
+    def arm(self, timeout_s: float) -> str:
+        """Arm the gate; returns what it answers.
+
+        Raises:
+            UserError: no gate answers in time.
+        """
+        return self._call(Trigger, "arm", Trigger.Request(), timeout_s)
+
+    def set_couch_tracking(self, follow: bool, timeout_s: float) -> str:
+        """Let the couch follow the target or not; returns what the gate answers.
+
+        Raises:
+            UserError: no gate answers in time.
+        """
+        return self._call(SetBool, "couch_tracking", SetBool.Request(data=follow), timeout_s)
+
+    def _call(self, service: Any, name: str, request: Any, timeout_s: float) -> str:
+        client = self._node.create_client(service, name)
+        try:
+            until = time.monotonic() + timeout_s
+            while not client.service_is_ready() and time.monotonic() < until:
+                self.spin_once()
+            future = client.call_async(request)
+            while not future.done() and time.monotonic() < until:
+                self.spin_once()
+            if not future.done():
+                raise UserError(f"the gate does not answer '{name}' within {timeout_s:g} s")
+            return str(future.result().message)
+        finally:
+            self._node.destroy_client(client)
+
+    def _on_decision(self, msg: Any) -> None:
+        decision = interface.read_gate_decision(msg)
+        if self.decision is not None:
+            self.holds += self.decision.state > decision.state
+        self.decision = decision
+
+    def _on_landmarks(self, msg: Any) -> None:
+        self.landmarks = interface.read_landmark_array(msg)
+
+    def _on_couch(self, msg: Any) -> None:
+        self.couch = interface.read_couch_status(msg)

@@ -1,0 +1,101 @@
+"""Starts the nodes of a graph as processes and stops them so that the last word is HOLD."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.graph import STOP_ORDER, NodeDescription
+from lmtrack_ros.ros import environment
+
+_STOP_TIMEOUT_S = 10.0
+
+
+class Processes:
+    """The running nodes of a graph; a context manager that stops them.
+
+    Args:
+        nodes: in the order to start them.
+        namespace: of all their names.
+        log_directory: each node's output goes to ``NODE.log`` there; None: to our own.
+    """
+
+    def __init__(
+        self, nodes: Sequence[NodeDescription], namespace: str = "", log_directory: Path | None = None
+    ) -> None:
+        self._nodes = nodes
+        self._namespace = namespace
+        self._log_directory = log_directory
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> "Processes":
+        variables = dict(os.environ)
+        environment.prepare(variables)
+        for node in self._nodes:
+            command = [sys.executable, "-m", f"lmtrack_ros.nodes.{node.name}"]
+            output = None
+            if self._log_directory is not None:
+                self._log_directory.mkdir(parents=True, exist_ok=True)
+                output = self.log_file(node.name).open("wb")
+            # a session of its own: Ctrl-C reaches only us, and we stop the nodes in order
+            self._running[node.name] = subprocess.Popen(
+                [*command, *node.ros_arguments(self._namespace)],
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT if output else None,
+                start_new_session=True,
+            )
+            if output is not None:
+                output.close()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def log_file(self, name: str) -> Path:
+        """Return where a node's output goes."""
+        assert self._log_directory is not None
+        return self._log_directory / f"{name}.log"
+
+    def process_id(self, name: str) -> int:
+        """Return the process id of a node."""
+        return self._running[name].pid
+
+    def check(self) -> None:
+        """Raise if a node has ended by itself.
+
+        Raises:
+            UserError: names the node and the last line that it said.
+        """
+        for name, process in self._running.items():
+            code = process.poll()
+            if code is None:
+                continue
+            said = ""
+            if self._log_directory is not None:
+                lines = self.log_file(name).read_text(errors="replace").strip().splitlines()
+                said = f": {lines[-1].removeprefix('error: ')}" if lines else ""
+            raise UserError(f"node '{name}' ended with exit code {code}{said}")
+
+    def stop(self) -> None:
+        """Interrupt the gate first, so that it holds while the others still listen, the recorder last."""
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            for name in (n for n in STOP_ORDER if n in self._running):
+                process = self._running.pop(name)
+                if process.poll() is None:
+                    process.send_signal(signal.SIGINT)
+                try:
+                    process.wait(_STOP_TIMEOUT_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        finally:
+            signal.signal(signal.SIGINT, previous)
