@@ -68,11 +68,14 @@ def open_source(
 
 
 def _open_path(path: Path, options: SourceOptions) -> Source:
-    # imported here, so that a camera or phantom does not load ITK and pydicom
-    from lmtrack_ros.sources import files, sequence
+    # imported here, so that a camera or phantom does not load ITK, pydicom and the bag reader
+    from lmtrack_ros.recording import is_recording
+    from lmtrack_ros.sources import files, rosbag, sequence
 
     if not path.exists():
         raise UserError(f"{path} does not exist")
+    if is_recording(path):
+        return rosbag.RosbagSource(path, options)
     if not path.is_dir():
         return files.open_files([path], options, path.name)
     if (path / sequence.FILE_NAME).is_file():
