@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import lmtrack_ros
-from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.core.errors import EXIT_USER_ERROR, UserError
 
 VERBS = {
     "demo": "track a breathing phantom and let its couch follow, as live ROS 2 processes",
@@ -19,7 +19,6 @@ VERBS = {
     "doctor": "say what of the environment is there, and what to do about the rest",
 }
 
-EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 

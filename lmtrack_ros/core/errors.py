@@ -4,6 +4,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
+EXIT_USER_ERROR = 2
+"""Exit code of a program that ends with a UserError."""
+
+
 class UserError(ValueError):
     """A mistake in what the user gave; its message is one line that says what to change."""
 

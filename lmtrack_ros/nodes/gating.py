@@ -7,6 +7,7 @@ from typing import Any
 
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
@@ -18,6 +19,9 @@ from lmtrack_ros.gating.gate import Gate, GateParameters
 from lmtrack_ros.ros import qos
 from lmtrack_ros.ros.convert import make, message_class
 from lmtrack_ros.ros.lifecycle import ManagedNode, logged, run
+
+# how long a stopping gate waits for its last HOLD to arrive
+_LAST_WORDS = Duration(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,8 @@ class GatingNode(ManagedNode):
         now_ns = self.now_ns()
         self._publish(self._gate.shut_down(now_ns))
         self._shifts.publish(interface.couch_shift(make, self._controller.stop(now_ns)))
+        for publisher in (self._decisions, self._shifts):
+            publisher.wait_for_all_acked(_LAST_WORDS)
 
     def _publish(self, decision: GateDecision | None) -> None:
         if decision is not None:

@@ -2,18 +2,18 @@
 
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from functools import wraps
-from types import FrameType
 from typing import Any, TypeVar
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
-from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.core.errors import EXIT_USER_ERROR, UserError
 from lmtrack_ros.ros import environment
 from lmtrack_ros.ros.parameters import declare, reject_unknown
 
@@ -80,10 +80,6 @@ class ManagedNode(LifecycleNode):
         """Say what must be said last; called once, while everything still works."""
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def run(node_class: Callable[[], ManagedNode]) -> int:
     """Run one node in this process until a signal; returns the exit code.
 
@@ -91,8 +87,9 @@ def run(node_class: Callable[[], ManagedNode]) -> int:
     that a gate can still say HOLD.
     """
     environment.prepare()
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     node: ManagedNode | None = None
     # rclpy's own handlers would shut ROS down before the last words
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
@@ -102,14 +99,10 @@ def run(node_class: Callable[[], ManagedNode]) -> int:
         executor.add_node(node)
         if node.autostart and not node.start():
             return _fail(node.failure)
-        while rclpy.ok():
+        while not stop.is_set():
             executor.spin_once(timeout_sec=_SPIN_S)
     except UserError as error:
         return _fail(str(error))
-    except (KeyboardInterrupt, ExternalShutdownException):
-        # a second signal must not cut the last words short
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     finally:
         if node is not None:
             node.finish()
@@ -121,4 +114,4 @@ def run(node_class: Callable[[], ManagedNode]) -> int:
 
 def _fail(reason: str) -> int:
     sys.stderr.write(f"error: {reason}\n")
-    return 2
+    return EXIT_USER_ERROR
