@@ -1,0 +1,1 @@
+"""Trackers measured on recorded sequences: annotations, metrics, the usual trackers, reports."""

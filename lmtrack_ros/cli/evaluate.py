@@ -1,0 +1,154 @@
+"""``lmtrack evaluate``: score a tracker on an annotated sequence."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+from rich.progress import Progress
+
+from lmtrack_ros.configuration import find_config, load
+from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.core.geometry import Modality
+from lmtrack_ros.core.parameters import build
+from lmtrack_ros.evaluation.annotations import Annotation, parse_landmark, read_annotations
+from lmtrack_ros.evaluation.baselines import BASELINES, create_baseline
+from lmtrack_ros.evaluation.metrics import evaluation
+from lmtrack_ros.evaluation.overlay import check_overlay, write_overlay
+from lmtrack_ros.evaluation.report import table, write_page
+from lmtrack_ros.evaluation.runs import Run, follow
+from lmtrack_ros.sources import open_source
+from lmtrack_ros.trackers import Tracker, create_tracker, tracker_class
+
+HELP = "score a tracker on an annotated sequence"
+
+CONFIG_OF_MODALITY = {
+    Modality.ULTRASOUND: "liver_ultrasound",
+    Modality.FLUOROSCOPY: "lung_fluoroscopy",
+    Modality.MR: "liver_mr",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument(
+        "--sequence",
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="folder with images, sequence.yaml and landmarks.csv; several only with --report or a table",
+    )
+    parser.add_argument("--tracker", default="correlation", metavar="NAME", help="default: correlation")
+    parser.add_argument(
+        "--config", metavar="FILE", help="configuration, by path or name; default: that of the modality"
+    )
+    parser.add_argument(
+        "--landmark",
+        action="append",
+        default=[],
+        metavar="ID:COLUMN,ROW[:AXES]",
+        help="follow this from frame 0 instead of the annotation, unscored; AXES as y; may be repeated",
+    )
+    parser.add_argument("--baselines", action="store_true", help="measure the usual trackers beside it")
+    parser.add_argument("--overlay", type=Path, metavar="FILE", help="write .mp4, .avi or .png")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    output.add_argument("--report", type=Path, metavar="FILE", help="write a Markdown page with the figures")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, and print or write what was asked for."""
+    if len(args.sequence) > 1 and (args.json or args.overlay):
+        raise UserError("--json and --overlay take one sequence")
+    if args.overlay:
+        check_overlay(args.overlay)
+    if args.report and not args.report.parent.is_dir():
+        raise UserError(f"cannot write '{args.report}': there is no folder '{args.report.parent}'")
+    tracker_class(args.tracker)
+    by_sequence = [_evaluate(folder, args) for folder in args.sequence]
+    if args.json:
+        (reports,) = by_sequence
+        others = {"baselines": reports[1:]} if args.baselines else {}
+        sys.stdout.write(json.dumps({**reports[0], **others}, allow_nan=False) + "\n")
+    elif args.report:
+        write_page(args.report, by_sequence, _command(args))
+    else:
+        for reports in by_sequence:
+            Console().print(table(reports))
+    return 0
+
+
+def _evaluate(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the reports of one sequence: of the tracker, then of the usual ones."""
+    if not folder.is_dir():
+        raise UserError(f"no sequence folder at '{folder}'")
+    annotations: Sequence[Annotation] = (
+        [parse_landmark(text) for text in args.landmark] if args.landmark else read_annotations(folder)
+    )
+    parameters = _parameters(folder, args)
+    name = folder.resolve().name
+
+    def measure(new_tracker: Callable[[], Tracker], label: str, configuration: dict[str, Any]) -> Run:
+        measured = _follow(folder, annotations, new_tracker, label)
+        reports.append(evaluation(measured, annotations, name, configuration))
+        return measured
+
+    reports: list[dict[str, Any]] = []
+    made = cast(Any, tracker_class(args.tracker))
+    effective = asdict(build(made.Parameters, parameters, args.tracker))
+    measured = measure(lambda: create_tracker(args.tracker, parameters), args.tracker, effective)
+    if args.overlay:
+        source = open_source(folder)
+        try:
+            write_overlay(args.overlay, source, measured, annotations)
+        finally:
+            source.close()
+    for method in BASELINES if args.baselines else ():
+        measure(lambda method=method: create_baseline(method), method, {})  # type: ignore[misc]
+    return reports
+
+
+def _follow(
+    folder: Path, annotations: Sequence[Annotation], new_tracker: Callable[[], Tracker], label: str
+) -> Run:
+    console = Console(stderr=True)
+    source = open_source(folder)
+    try:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task(f"{folder.name} · {label}", total=source.info.frames)
+            return follow(source, annotations, new_tracker, label, lambda: progress.advance(task))
+    finally:
+        source.close()
+
+
+def _parameters(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the tracker's parameters from the configuration given, or the modality's own."""
+    config = args.config
+    if config is None:
+        source = open_source(folder)
+        modality = source.info.geometry.modality if source.info.geometry else None
+        source.close()
+        if modality not in CONFIG_OF_MODALITY:
+            return {}
+        config = CONFIG_OF_MODALITY[modality]
+    path = find_config(config)
+    parameters = load(path).get("tracker", {}).get(args.tracker, {})
+    if not isinstance(parameters, dict):
+        raise UserError(f"'{path}': '{args.tracker}' must be a group of parameters")
+    return parameters
+
+
+def _command(args: argparse.Namespace) -> str:
+    words = ["lmtrack evaluate --sequence", *map(str, args.sequence), "--tracker", args.tracker]
+    if args.config:
+        words += ["--config", str(args.config)]
+    for landmark in args.landmark:
+        words += ["--landmark", landmark]
+    if args.baselines:
+        words.append("--baselines")
+    return " ".join([*words, "--report", str(args.report)])
