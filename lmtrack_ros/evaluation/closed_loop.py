@@ -136,19 +136,23 @@ def summarize(loop: ClosedLoop, breath_s: float) -> dict[str, Any]:
     settled = loop.time_s >= following_s + breath_s
     frame_decisions = [d for d in loop.decisions if d.stamps.received_ns]
     latency_ms = np.array([(d.stamps.decided_ns - d.stamps.acquired_ns) / NS_PER_MS for d in frame_decisions])
-    p50, p95, p99 = np.percentile(latency_ms, (50, 95, 99))
     still_mm, tracking_mm = (_rms_mm(loop.true_mm[phase]) for phase in (still, settled))
     return {
         "frames_published": loop.frames_published,
         "frames_tracked": len(loop.tracked_time_s),
         "frames_skipped": loop.frames_published - len(loop.tracked_time_s),
-        "latency_ms": {"p50": p50, "p95": p95, "p99": p99, "max": latency_ms.max()},
+        "latency_ms": {
+            name: float(value)
+            for name, value in zip(
+                ("p50", "p95", "p99", "max"), np.percentile(latency_ms, (50, 95, 99, 100)), strict=True
+            )
+        },
         "duty_cycle": _duty_cycle(loop, 0.0, loop.end_s),
         "duty_cycle_couch_still": _duty_cycle(loop, 0.0, min(following_s, loop.end_s)),
         "duty_cycle_couch_tracking": _duty_cycle(loop, min(following_s + breath_s, loop.end_s), loop.end_s),
         "residual_rms_mm_couch_still": still_mm,
         "residual_rms_mm_couch_tracking": tracking_mm,
-        "residual_ratio": tracking_mm / still_mm,
+        "residual_ratio": None if tracking_mm is None or not still_mm else tracking_mm / still_mm,
         "tracking_error_mm": {
             "mean": float(np.nanmean(loop.error_mm)),
             "p95": float(np.nanpercentile(loop.error_mm, 95)),
@@ -163,13 +167,13 @@ def _center_mm(landmarks: LandmarkSet) -> Array:
     return center
 
 
-def _rms_mm(offset_mm: Array) -> float:
-    return float(np.sqrt((offset_mm**2).sum(axis=1).mean())) if len(offset_mm) else float("nan")
+def _rms_mm(offset_mm: Array) -> float | None:
+    return float(np.sqrt((offset_mm**2).sum(axis=1).mean())) if len(offset_mm) else None
 
 
-def _duty_cycle(loop: ClosedLoop, start_s: float, end_s: float) -> float:
+def _duty_cycle(loop: ClosedLoop, start_s: float, end_s: float) -> float | None:
     times = np.arange(start_s, end_s, 0.001)
-    return float(loop.beam_on(times).mean()) if len(times) else float("nan")
+    return float(loop.beam_on(times).mean()) if len(times) else None
 
 
 def _pictured_frame(

@@ -3,16 +3,20 @@
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rosgraph_msgs.msg import Clock
 
 from lmtrack_ros import interface
-from lmtrack_ros.core.frames import View
+from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.core.frames import Array, View
 from lmtrack_ros.core.geometry import ImageGeometry, Modality
 from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, Frame, Landmark
@@ -76,6 +80,7 @@ class ImageSource(ManagedNode):
         self._settings = self.declare(SourceParameters)
         self.reject_unknown_parameters()
         self._couch = CouchHistory(_MAX_COUCH_AGE_MS)
+        self._couch_lock = threading.Lock()
         self._stopping = threading.Event()
         self._player: threading.Thread | None = None
         self._counts = {"frames_published": 0}
@@ -114,7 +119,7 @@ class ImageSource(ManagedNode):
         self._couch_subscription = self.create_subscription(
             message_class("lmtrack_ros/msg/CouchStatus"),
             "couch_status",
-            lambda msg: self._couch.add(interface.read_couch_status(msg)),
+            self._on_couch,
             qos.STREAM,
         )
         self._stopping.clear()
@@ -146,6 +151,16 @@ class ImageSource(ManagedNode):
     def _publisher(self, topic: str, profile: object) -> object:
         return self.create_lifecycle_publisher(message_class(interface.TOPIC_TYPES[topic]), topic, profile)
 
+    def _on_couch(self, msg: Any) -> None:
+        with self._couch_lock:
+            self._couch.add(interface.read_couch_status(msg))
+
+    def _couch_position_mm(self, stamp_ns: int) -> Array:
+        """Return the (3,) couch position of a moment; zero where no couch reports."""
+        with self._couch_lock:
+            position = self._couch.position_mm(stamp_ns)
+        return np.zeros(3) if position is None else position
+
     def _stop_playing(self) -> None:
         self._stopping.set()
         if self._player is not None:
@@ -154,22 +169,37 @@ class ImageSource(ManagedNode):
     # the player's thread -------------------------------------------------------------------------
 
     def _play(self) -> None:
-        p = self._settings
+        try:
+            if self._await_subscriber():
+                self._play_source()
+        except UserError as error:
+            self.failure = str(error)
+        except Exception:
+            self.failure = f"playing {self._settings.uri} failed"
+            self.get_logger().error(f"{self.failure}:\n{traceback.format_exc()}")
+        self.finished.set()
+
+    def _await_subscriber(self) -> bool:
+        """Wait until someone listens, where that is asked for; returns whether to play."""
+        waits = self._settings.wait_for_subscriber
         self.get_logger().info(
-            f"playing {p.uri}" + (", waiting for a subscriber of 'image'" if p.wait_for_subscriber else "")
+            f"playing {self._settings.uri}" + (", waiting for a subscriber of 'image'" if waits else "")
         )
-        if p.wait_for_subscriber:
-            while not self._images.get_subscription_count() and not self._volumes.get_subscription_count():
-                if self._stopping.wait(_SUBSCRIBER_POLL_S):
-                    return
-            self._stopping.wait(_DISCOVERY_GRACE_S)
-        if p.uri.startswith(CAMERA_PREFIX):
+        if not waits:
+            return True
+        while not self._images.get_subscription_count() and not self._volumes.get_subscription_count():
+            if self._stopping.wait(_SUBSCRIBER_POLL_S):
+                return False
+        return not self._stopping.wait(_DISCOVERY_GRACE_S)
+
+    def _play_source(self) -> None:
+        uri = self._settings.uri
+        if uri.startswith(CAMERA_PREFIX):
             self._play_live()
-        elif p.uri.startswith(PHANTOM_PREFIX):
+        elif uri.startswith(PHANTOM_PREFIX):
             self._play_phantom(self._phantom)
         else:
             self._play_recorded()
-        self.finished.set()
 
     def _play_live(self) -> None:
         for frame in self._source:
@@ -192,9 +222,7 @@ class ImageSource(ManagedNode):
             if self._sleep_until(self.now_ns, stamp_ns + max(0, latency_ns - render_ns)):
                 return
             began_ns = time.monotonic_ns()
-            couch_mm = self._couch.position_mm(stamp_ns)
-            if couch_mm is None:
-                couch_mm = (0.0, 0.0, 0.0)
+            couch_mm = self._couch_position_mm(stamp_ns)
             frame = phantom.render(stamp_ns, time_s, couch_mm)
             # the slowest rendering so far, forgotten slowly
             render_ns = max(time.monotonic_ns() - began_ns, int(0.98 * render_ns))

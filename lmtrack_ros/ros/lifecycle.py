@@ -57,7 +57,7 @@ class ManagedNode(LifecycleNode):
         super().__init__(name, **arguments)
         self.autostart = bool(self.declare_parameter("autostart", True).value)
         self.failure = ""
-        """Why the last transition failed, in one line."""
+        """Why the node cannot go on, in one line; ends its process."""
 
     def declare(self, cls: type[T], prefix: str = "") -> T:
         """Declare the parameters of a dataclass and return their values; see ros.parameters."""
@@ -101,6 +101,8 @@ def run(node_class: Callable[[], ManagedNode]) -> int:
             return _fail(node.failure)
         while not stop.is_set():
             executor.spin_once(timeout_sec=_SPIN_S)
+            if node.failure:
+                return _fail(node.failure)
     except UserError as error:
         return _fail(str(error))
     finally:
