@@ -1,7 +1,6 @@
-"""``lmtrack convert``: any image source, or an interrupted recording, becomes a recording."""
+"""``lmtrack convert``: any source of frames, or an interrupted recording, becomes a recording."""
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +15,9 @@ from lmtrack_ros.core.geometry import Modality
 from lmtrack_ros.core.records import Estimate, Frame, Landmark, LandmarkSet, Status
 from lmtrack_ros.recording import INITIAL_LANDMARKS, RecordingWriter, is_unfinished, recover
 from lmtrack_ros.sources import CAMERA_PREFIX, PHANTOM_PREFIX, open_source
+from lmtrack_ros.sources.landmarks import first_frame_landmarks
 
-HELP = "turn images, a video, DICOM or an interrupted recording into a rosbag2 recording"
-
-LANDMARKS_FILE = "landmarks.csv"
-
+# of a landmark marked by hand, one standard deviation along each axis
 _MARKING_ERROR_PX = 0.5
 _SIGMAS_OF_95_PERCENT = 2.45  # of two independent axes
 
@@ -65,11 +62,11 @@ def run(args: argparse.Namespace) -> int:
             sys.stdout.write(f"{args.out}: recovered {count} messages\n")
             return 0
         if args.input.startswith((CAMERA_PREFIX, PHANTOM_PREFIX)):
-            raise UserError(f"{args.input} never ends: record it with 'lmtrack record'")
+            raise UserError(f"{args.input} never ends: only files and recordings are converted")
         with RecordingWriter(args.out) as writer:
             count, landmarks = _convert(args.input, said, writer)
     except OSError as error:
-        raise UserError(f"cannot write {args.out}: {error.strerror or error}") from error
+        raise UserError(f"cannot convert {args.input} to {args.out}: {error}") from error
     named = f", landmarks of the first: {', '.join(landmarks)}" if landmarks else ""
     sys.stdout.write(f"{args.out}: {count} frames{named}\n")
     return 0
@@ -77,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _convert(uri: str, said: dict[str, object], writer: RecordingWriter) -> tuple[int, tuple[str, ...]]:
     source = open_source(uri, **said)  # type: ignore[arg-type]
-    landmarks = first_landmarks(Path(uri))
+    landmarks = first_frame_landmarks(Path(uri))
     count = 0
     console = Console(stderr=True)
     try:
@@ -92,57 +89,26 @@ def _convert(uri: str, said: dict[str, object], writer: RecordingWriter) -> tupl
         source.close()
     if not count:
         raise UserError(f"{uri} has no readable frame")
-    return count, tuple(landmark.id for landmark, _ in landmarks)
+    return count, tuple(landmark.id for landmark in landmarks)
 
 
-def first_landmarks(folder: Path) -> list[tuple[Landmark, float]]:
-    """Return the landmarks marked on the first frame of a folder's sequence, and their spread in px.
-
-    Args:
-        folder: where ``landmarks.csv`` may lie; without one there are none.
-
-    Raises:
-        UserError: the file is not a table of landmarks.
-    """
-    path = folder / LANDMARKS_FILE
-    if not path.is_file():
-        return []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["frame"]) == 0]
-        return [(_landmark(row), float(row.get("spread_px") or 0)) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a table 'frame,landmark,x_px,y_px,...': {error}") from error
-
-
-def _landmark(row: dict[str, str]) -> Landmark:
-    axes = row.get("axes") or "xy"
-    return Landmark(
-        row["landmark"],
-        (float(row["x_px"]), float(row["y_px"])),
-        ("x" in axes, "y" in axes),
-    )
-
-
-def _as_marked(landmarks: Sequence[tuple[Landmark, float]], frame: Frame) -> LandmarkSet:
-    if frame.geometry is None:
-        raise UserError(
-            f"landmarks need the image's geometry: give the modality and spacing, or remove {LANDMARKS_FILE}"
-        )
+def _as_marked(landmarks: Sequence[Landmark], frame: Frame) -> LandmarkSet:
     geometry = frame.geometry
-    estimates = []
-    for landmark, spread_px in landmarks:
-        sigma_px = max(spread_px, _MARKING_ERROR_PX)
-        estimates.append(
-            Estimate(
-                landmark.id,
-                Status.TRACKED,
-                landmark.uv_px,
-                geometry.position_mm(landmark.uv_px),
-                geometry.covariance_mm2(np.full(2, sigma_px**2), landmark.axes),
-                geometry.observed_axes(landmark.axes),
-                confidence=1.0,
-                radius_mm=_SIGMAS_OF_95_PERCENT * sigma_px * max(geometry.plane_spacing_mm[:2]),
-            )
+    if geometry is None:
+        raise UserError("landmarks need the geometry of their image: give the modality and the spacing")
+    variance_px2 = np.full(2, _MARKING_ERROR_PX**2)
+    radius_mm = _SIGMAS_OF_95_PERCENT * _MARKING_ERROR_PX * max(geometry.plane_spacing_mm[:2])
+    estimates = tuple(
+        Estimate(
+            landmark.id,
+            Status.TRACKED,
+            landmark.uv_px,
+            geometry.position_mm(landmark.uv_px),
+            geometry.covariance_mm2(variance_px2, landmark.axes),
+            geometry.observed_axes(landmark.axes),
+            confidence=1.0,
+            radius_mm=radius_mm,
         )
-    return LandmarkSet(frame.stamp_ns, tuple(estimates), geometry.frame_id, model="marked")
+        for landmark in landmarks
+    )
+    return LandmarkSet(frame.stamp_ns, estimates, geometry.frame_id, model="marked")

@@ -3,6 +3,7 @@
 Only what pydicom decodes by itself is read: uncompressed and RLE, or more where its plug-ins are installed.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import accumulate
@@ -21,6 +22,8 @@ from lmtrack_ros.core.records import NS_PER_S, Frame
 from lmtrack_ros.sources.options import SourceOptions
 from lmtrack_ros.sources.source import SourceInfo
 from lmtrack_ros.sources.stream import GuardedSource, Unreadable, grey, grey_of_colour, stamp_at
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 
@@ -149,13 +152,21 @@ def _in_order(files: Sequence[Path], name: str) -> list[Path]:
     """Return single-frame files by instance number; those of one series only."""
     if len(files) == 1:
         return list(files)
-    headers = {file: _read_header(file) for file in files}
+    headers = {}
+    for file in files:
+        try:
+            headers[file] = _read_header(file)
+        except UserError as error:
+            # without its header, neither its place nor its time is known
+            logger.warning("%s: a file is left out: %s", name, error)
+    if not headers:
+        raise UserError(f"{name}: none of the {len(files)} files can be read as DICOM, such as {files[0]}")
     if len({header.get("SeriesInstanceUID") for header in headers.values()}) > 1:
         raise UserError(f"{name} holds files of several DICOM series: keep one series in a folder")
     if any(_frame_count(header) > 1 for header in headers.values()):
         raise UserError(f"{name} holds several multi-frame DICOM files: open one of them")
     # sorted() keeps the natural order of names where the number is missing
-    return sorted(files, key=lambda file: int(headers[file].get("InstanceNumber") or 0))
+    return sorted(headers, key=lambda file: int(headers[file].get("InstanceNumber") or 0))
 
 
 # times -------------------------------------------------------------------------------------------
