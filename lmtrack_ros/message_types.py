@@ -32,15 +32,16 @@ class MessageTypes:
         Raises:
             UserError: no definition is found.
         """
-        missing = {type_name} - self.store.fielddefs.keys()
+        if type_name in self.store.fielddefs:
+            return
+        missing = {type_name}
         found: dict[str, Any] = {}
         while missing:
             name = missing.pop()
             found.update(get_types_from_msg(_definition(name), name))
             used = {used for _, fields in found.values() for _, field in fields for used in _types_in(field)}
             missing = used - found.keys() - self.store.fielddefs.keys()
-        if found:
-            self.store.register(found)
+        self.store.register(found)
 
     def make(self, type_name: str, **fields: Any) -> Any:
         """Return a message; fields that are not given are zero, empty or false.

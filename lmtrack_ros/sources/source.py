@@ -29,7 +29,8 @@ class Source(Protocol):
     """Yields frames in order of time; opened by :func:`lmtrack_ros.sources.open_source`."""
 
     @property
-    def info(self) -> SourceInfo: ...
+    def info(self) -> SourceInfo:
+        """What is known before the first frame."""
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield frames whose stamps grow strictly and whose size stays that of the first.
