@@ -101,8 +101,10 @@ def _local_parabola(
     at: int,
     half: int,
 ) -> NDArray[np.float64]:
-    """Return the (2,) smooth position at one frame."""
+    """Return the (2,) smooth position at one frame, NaN where nothing usable is near."""
     near = usable & (np.abs(frames - at) <= half)
+    if not near.any():
+        return np.full(2, np.nan)
     time = (frames[near] - at) / half
     points_mm = position_mm[near]
     basis = np.stack([np.ones_like(time), time, time**2], axis=1)[:, : min(3, len(time))]

@@ -21,6 +21,7 @@ A landmark that is lost is sought in a wider area with the reference patch alone
 until a later frame confirms it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
@@ -59,7 +60,13 @@ _REFINEMENTS = 3
 _SIMILARITY_RAMP = (0.3, 0.6)
 _LEAD_RAMP = (0.0, 0.08)
 """From the values that say nothing for a peak to those that leave no doubt about it."""
-_ROUND_TRIP_REACH_PX = 4
+_ROUND_TRIP_MARGIN_PX = 4
+_WIDTH_SHARE = 0.02
+_SPREAD_SHARE = 0.5
+"""Parts of the squared width of the peak and of the squared disagreement and round trip that make the
+variance of a position; fitted once to the errors on all reference recordings together."""
+_SPREAD_MEMORY = 0.1
+"""Weight of the newest frame in the running mean of that spread."""
 _LEAST_CURVATURE = 1e-4
 """Below it, per px², a peak is as wide as a plateau."""
 
@@ -94,6 +101,12 @@ class CorrelationParameters:
     lost_similarity: float = parameter(
         0.35, "A landmark whose best peak is lower than this is lost.", minimum=0.0, maximum=1.0
     )
+    confirm_frames: int = parameter(
+        3, "Consistent frames before a landmark found again is TRACKED.", minimum=1, maximum=100
+    )
+    marking_error_mm: float = parameter(
+        0.15, "Standard deviation that no evidence can reduce, mm: what marking is uncertain by.", minimum=0.0
+    )
     tolerance_mm: float = parameter(
         3.0, "Error that the confidence allows for, mm.", minimum=0.1, maximum=100.0
     )
@@ -123,7 +136,11 @@ class Evidence:
 
 @dataclass
 class _Target:
-    """One landmark's templates, by pyramid level, and where it was."""
+    """One landmark's templates, by pyramid level, and where it was.
+
+    ``spread_px2`` is the running mean square of disagreement and round trip; ``consistent_frames``
+    counts those since the landmark was last lost or jumped.
+    """
 
     landmark: Landmark
     extents: dict[int, Extent]
@@ -131,8 +148,9 @@ class _Target:
     recent: dict[int, Image]
     uv: Point
     first_uv: Point
+    spread_px2: Point = field(default_factory=lambda: np.zeros(2))
+    consistent_frames: int = 0
     status: Status = Status.TRACKED
-    evidence: Evidence | None = field(default=None)
 
 
 class CorrelationTracker:
@@ -192,10 +210,8 @@ class CorrelationTracker:
         )
         image = as_float_image(frame.image) if same else None
         if image is None:
-            for target in self._targets:
-                target.status = Status.LOST
             self._previous = None
-            return to_set(frame, self.name, [_lost(t, frame.geometry) for t in self._targets])
+            return to_set(frame, self.name, [_lose(t, frame.geometry) for t in self._targets])
         levels = pyramid(image, self._search_level + 1)
         estimates = [self._follow(target, levels, frame.geometry) for target in self._targets]
         self._previous = image
@@ -213,23 +229,36 @@ class CorrelationTracker:
             patches[level] = extents[level].cut(levels[level], uv / 2**level)
         if min(extents[0].size) < _LEAST_PATCH_PX:
             raise UserError(f"landmark '{landmark.id}' is too close to the corner of the image")
-        return _Target(landmark, extents, patches, dict(patches), uv, uv)
+        return _Target(
+            landmark,
+            extents,
+            patches,
+            dict(patches),
+            uv,
+            uv,
+            consistent_frames=self._parameters.confirm_frames,
+        )
 
     def _follow(self, target: _Target, levels: Sequence[Image], geometry: ImageGeometry | None) -> Estimate:
         candidate, lead = self._search(target, levels)
         uv, height, width_px, disagreement_px = self._refine(target, levels[0], candidate)
         if height < self._parameters.lost_similarity:
-            target.status = Status.LOST
-            return _lost(target, geometry)
-        round_trip_px = self._round_trip_px(target, levels[0], uv)
+            return _lose(target, geometry)
+        round_trip_px, consistent = self._round_trip_px(target, levels[0], uv)
         evidence = Evidence(height, lead, width_px, disagreement_px, round_trip_px)
-        sigma_px = _sigma_px(evidence)
+        target.consistent_frames = target.consistent_frames + 1 if consistent else 0
+        sigma_px = self._sigma_px(target, evidence)
         confidence = self._confidence(target, evidence, sigma_px)
-        trusted = confidence >= self._parameters.tracked_confidence
-        target.status = Status.TRACKED if trusted else Status.UNCERTAIN
-        target.uv, target.evidence = uv, evidence
-        if trusted and (disagreement_px * self._spacing_mm).max() <= self._parameters.adaptation_limit_mm:
-            self._adapt(target, levels)
+        target.uv = uv
+        if (
+            confidence < self._parameters.tracked_confidence
+            or target.consistent_frames < self._parameters.confirm_frames
+        ):
+            target.status = Status.UNCERTAIN
+        else:
+            target.status = Status.TRACKED
+            if (disagreement_px * self._spacing_mm).max() <= self._parameters.adaptation_limit_mm:
+                self._adapt(target, levels)
         return to_estimate(target.landmark, geometry, target.status, tuple(uv), tuple(sigma_px), confidence)
 
     def _search(self, target: _Target, levels: Sequence[Image]) -> tuple[Point, float]:
@@ -276,19 +305,25 @@ class CorrelationTracker:
         width_px = np.sqrt((1 - height) / np.maximum(curvature, _LEAST_CURVATURE))
         return uv, height, width_px, disagreement_px
 
-    def _round_trip_px(self, target: _Target, image: Image, uv: Point) -> Point:
-        """Return how far from its last position the patch found leads back to in the previous frame.
+    def _round_trip_px(self, target: _Target, image: Image, uv: Point) -> tuple[Point, bool]:
+        """Follow the patch found now back to the previous frame.
 
         Returns:
-            (2,) px along each image axis; infinite where there is no position to come back to.
+            (2,) how far from the last position that ends, px along each image axis, as far as the
+            search reaches where there is no last position; and whether it is within the tolerance.
         """
+        p = self._parameters
         if self._previous is None or target.status is Status.LOST:
-            return np.full(2, np.inf)
-        window = Window.around(self._previous.shape, target.uv, _ROUND_TRIP_REACH_PX)
+            return p.reacquire_radius_mm / self._spacing_mm, False
+        # wide enough to find that what is seen at a wrong place now was there before
+        reach_px = math.ceil(float(np.abs(uv - target.uv).max())) + _ROUND_TRIP_MARGIN_PX
+        window = Window.around(self._previous.shape, target.uv, reach_px)
         patch = target.extents[0].cut(image, uv)
         scores = similarity(self._previous, patch, target.extents[0], window)
         back, _, _ = _peak(scores - self._hold(target, 1, window), window)
-        return np.abs(back - target.uv)
+        round_trip_px = np.abs(back - target.uv)
+        length_mm = float(np.linalg.norm((round_trip_px * self._spacing_mm)[np.array(target.landmark.axes)]))
+        return round_trip_px, length_mm <= p.tolerance_mm
 
     def _adapt(self, target: _Target, levels: Sequence[Image]) -> None:
         share = self._parameters.adaptation
@@ -324,6 +359,18 @@ class CorrelationTracker:
                 penalty = penalty + self._parameters.hold_undefined_axis * np.square(away_mm / 10.0)
         return penalty
 
+    def _sigma_px(self, target: _Target, evidence: Evidence) -> Point:
+        """Return the standard deviation of the position, (2,) px along each image axis."""
+        spread_px2 = np.square(evidence.disagreement_px) + np.square(evidence.round_trip_px)
+        if target.consistent_frames:
+            target.spread_px2 = (1 - _SPREAD_MEMORY) * target.spread_px2 + _SPREAD_MEMORY * spread_px2
+        variance_px2 = (
+            np.square(self._parameters.marking_error_mm / self._spacing_mm)
+            + _WIDTH_SHARE * np.square(evidence.width_px)
+            + _SPREAD_SHARE * np.maximum(target.spread_px2, spread_px2)
+        )
+        return np.asarray(np.sqrt(variance_px2))
+
     def _confidence(self, target: _Target, evidence: Evidence, sigma_px: Point) -> float:
         """Return how likely this is the right structure, and measured to within the tolerance."""
         right = _ramp(evidence.similarity, *_SIMILARITY_RAMP) * _ramp(evidence.lead, *_LEAD_RAMP)
@@ -343,16 +390,6 @@ def _peak(scores: NDArray[np.floating], window: Window) -> tuple[Point, Point, f
     )
 
 
-def _sigma_px(evidence: Evidence) -> Point:
-    """Return the standard deviation of a position, (2,) px along each image axis."""
-    variance: Point = (
-        0.1 * np.square(evidence.width_px)
-        + np.square(evidence.disagreement_px)
-        + np.square(evidence.round_trip_px)
-    )
-    return np.sqrt(variance)
-
-
 def _ramp(value: float, zero: float, one: float) -> float:
     return float(np.clip((value - zero) / (one - zero), 0.0, 1.0))
 
@@ -361,7 +398,9 @@ def _spacing_mm(geometry: ImageGeometry | None) -> Point:
     return np.array(geometry.plane_spacing_mm[:2] if geometry else _NO_GEOMETRY_SPACING_MM)
 
 
-def _lost(target: _Target, geometry: ImageGeometry | None) -> Estimate:
+def _lose(target: _Target, geometry: ImageGeometry | None) -> Estimate:
+    target.status = Status.LOST
+    target.consistent_frames = 0
     return to_estimate(target.landmark, geometry, Status.LOST, tuple(target.uv), (np.inf, np.inf), 0.0)
 
 
