@@ -2,8 +2,9 @@
 
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -32,22 +33,37 @@ class Step:
 
 
 @dataclass(frozen=True)
+class MarkedLandmarks:
+    """Landmarks to start from.
+
+    Attributes:
+        landmarks: as marked.
+        stamp_ns: of the frame they are marked on; 0 for the first one.
+    """
+
+    landmarks: tuple[Landmark, ...] = ()
+    stamp_ns: int = 0
+
+
+@dataclass(frozen=True)
 class Timing:
     """When each frame passes the stages.
 
     Attributes:
-        virtual_latency_ns: from mid-exposure to the decision, for frames without recorded stamps;
-            reception and tracking are counted at its end.
-        recorded: stamps of a live run, by the frame's stamp.
+        virtual_latency_ns: from mid-exposure to the decision; reception and tracking count at its end.
+        recorded: stamps of a live run by the frame's stamp. Where given, only the frames that the
+            run decided on are decided on again, at its times.
     """
 
     virtual_latency_ns: int
-    recorded: Mapping[int, LatencyStamps]
+    recorded: Mapping[int, LatencyStamps] = field(default_factory=lambda: MappingProxyType({}))
 
-    def stamps(self, frame_ns: int) -> LatencyStamps:
-        """Return the stamps of one frame."""
+    def stamps(self, frame_ns: int) -> LatencyStamps | None:
+        """Return the stamps of one frame, or None where it was skipped."""
+        if self.recorded:
+            return self.recorded.get(frame_ns)
         at_ns = frame_ns + self.virtual_latency_ns
-        return self.recorded.get(frame_ns, LatencyStamps(frame_ns, at_ns, at_ns, at_ns))
+        return LatencyStamps(frame_ns, at_ns, at_ns, at_ns)
 
 
 class Pipeline:
@@ -55,7 +71,8 @@ class Pipeline:
 
     Args:
         tracker: follows the landmarks.
-        landmarks: where they are in the first frame; empty for a tracker that needs none.
+        marked: where they are in one frame, from which on frames count; ignored by a tracker that
+            needs none.
         gate: decides; armed by the caller where it is to open.
         controller: of the couch.
         timing: when each frame is decided on.
@@ -64,17 +81,16 @@ class Pipeline:
     def __init__(
         self,
         tracker: Tracker,
-        landmarks: Sequence[Landmark],
+        marked: MarkedLandmarks,
         gate: Gate,
         controller: CouchController,
         timing: Timing,
     ) -> None:
         self._tracker = tracker
-        self._landmarks = landmarks
+        self._marked = marked
         self._gate = gate
         self._controller = controller
         self._timing = timing
-        self._started = False
 
     def run(self, frames: Iterable[Frame], couch: Iterable[CouchStatus] = ()) -> Iterator[Step]:
         """Yield what follows from each frame.
@@ -83,20 +99,28 @@ class Pipeline:
             frames: in order of time.
             couch: where the couch was, in order of time; each is known to the gate once a decision
                 is made at or after its stamp.
+
+        Raises:
+            UserError: a marked landmark does not lie in its frame.
         """
         statuses = iter(couch)
         status = next(statuses, None)
+        started = not self._tracker.needs_initialization
         for frame in frames:
+            if not started:
+                if frame.stamp_ns < self._marked.stamp_ns:
+                    continue
+                self._tracker.initialize(frame, self._marked.landmarks)
+                started = True
             stamps = self._timing.stamps(frame.stamp_ns)
+            if stamps is None:
+                continue
             while status is not None and status.stamp_ns <= stamps.decided_ns:
                 self._gate.update_couch(status)
                 status = next(statuses, None)
             yield self._step(replace(frame, received_ns=stamps.received_ns), stamps)
 
     def _step(self, frame: Frame, stamps: LatencyStamps) -> Step:
-        if not self._started and self._tracker.needs_initialization:
-            self._tracker.initialize(frame, self._landmarks)
-        self._started = True
         landmarks = replace(self._tracker.update(frame), stamps=replace(stamps, decided_ns=0))
         decision = self._gate.update(landmarks, stamps.decided_ns)
         assert self._gate.target is not None

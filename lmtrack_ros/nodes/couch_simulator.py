@@ -21,7 +21,7 @@ from lmtrack_ros.ros.tf import TransformPublisher
 class CouchSimulatorNodeParameters(CouchSimulatorParameters):
     """The simulated couch and how often it reports."""
 
-    rate_hz: float = parameter(100.0, "how often it reports, Hz", minimum=1.0, maximum=500.0)
+    rate_hz: float = parameter(50.0, "how often it reports, Hz", minimum=1.0, maximum=500.0)
 
 
 class CouchSimulatorNode(ManagedNode):
