@@ -10,9 +10,9 @@ from lmtrack_ros.configuration import load
 from lmtrack_ros.core.errors import UserError, unknown_name
 
 PACKAGE = "lmtrack_ros"
-EXECUTABLES = ("couch_simulator", "gating", "image_source", "recorder", "tracker")
-# first what listens to the others; stopped in this order from the gate on, the recorder last
+# first what listens to the others
 START_ORDER = ("recorder", "couch_simulator", "gating", "tracker", "image_source")
+# the gate holds while the others still listen; the recorder hears all of it
 STOP_ORDER = ("gating", "image_source", "tracker", "couch_simulator", "recorder")
 
 
@@ -41,25 +41,61 @@ class NodeDescription:
 
 
 def describe(config: Path, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> list[NodeDescription]:
-    """Return the nodes that a configuration has sections for, in the order to start them.
+    """Return the nodes of a configuration, in the order to start them.
 
     Args:
         config: ROS parameter file; a section per node.
-        overrides: parameters by node name, such as a replay's clock.
+        overrides: parameters by node name; a node without a section in the file joins the graph.
 
     Raises:
         UserError: a section names no node of ours.
     """
+    given = overrides or {}
     sections = load(config)
     for name in sections:
-        if name not in EXECUTABLES:
-            raise UserError(f"'{config}': {unknown_name('node', name, EXECUTABLES)}")
-    given = overrides or {}
+        if name not in START_ORDER:
+            raise UserError(f"'{config}': {unknown_name('node', name, START_ORDER)}")
     return [
         NodeDescription(name, config, MappingProxyType(dict(given.get(name, {}))))
         for name in START_ORDER
-        if name in sections
+        if name in sections or name in given
     ]
+
+
+def live(config: Path, uri: str = "", record: str = "") -> list[NodeDescription]:
+    """Return the nodes of a configuration for a live run.
+
+    Args:
+        config: ROS parameter file.
+        uri: of the image source, in place of the configuration's.
+        record: where to record; empty: where the configuration says, if it does.
+    """
+    overrides: dict[str, dict[str, Any]] = {}
+    if uri:
+        overrides["image_source"] = {"uri": uri}
+    if record:
+        overrides["recorder"] = {"path": record}
+    return describe(config, overrides)
+
+
+def replay(config: Path, bag: str, rate: float = 1.0, record: str = "") -> list[NodeDescription]:
+    """Return the nodes that decide on a recording, on its own time, which the image source publishes.
+
+    Args:
+        config: ROS parameter file.
+        bag: the recording, or any other source.
+        rate: in multiples of real time.
+        record: where to record; empty: nowhere.
+    """
+    simulated = {"use_sim_time": True}
+    overrides = {
+        "image_source": {"uri": bag, "speed": float(rate), "publish_clock": True},
+        "tracker": simulated,
+        "gating": simulated,
+        "recorder": {"path": record, **simulated},
+    }
+    wanted = {"image_source", "tracker", "gating"} | ({"recorder"} if record else set())
+    return [node for node in describe(config, overrides) if node.name in wanted]
 
 
 def _yaml(value: Any) -> str:

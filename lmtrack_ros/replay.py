@@ -8,7 +8,7 @@ from typing import Any
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.parameters import build
-from lmtrack_ros.core.records import CouchStatus, Frame, Landmark, LatencyStamps
+from lmtrack_ros.core.records import CouchStatus, Landmark, LatencyStamps
 from lmtrack_ros.gating.couch_controller import CouchController, CouchParameters
 from lmtrack_ros.gating.gate import Gate, GateParameters
 from lmtrack_ros.pipeline import MarkedLandmarks, Pipeline, Timing
@@ -36,10 +36,6 @@ class Material:
     couch: tuple[CouchStatus, ...]
     marked: MarkedLandmarks
     recorded: Mapping[int, LatencyStamps]
-
-    def frames(self) -> Iterator[Frame]:
-        """Yield the frames."""
-        return iter(self.source)
 
 
 def read_material(path: Path) -> Material:

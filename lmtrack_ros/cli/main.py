@@ -12,6 +12,7 @@ from lmtrack_ros.core.errors import EXIT_USER_ERROR, UserError
 VERBS = {
     "demo": "track a breathing phantom and let its couch follow, as live ROS 2 processes",
     "run": "start the nodes of a configuration and keep them running",
+    "operate": "arm, disarm or hold the running gate; let the couch track",
     "replay": "decide on a recording in lock-step, without ROS and without a clock",
     "evaluate": "score a tracker on an annotated sequence",
     "convert": "turn any source of frames into a rosbag2 recording",

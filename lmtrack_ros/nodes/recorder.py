@@ -16,6 +16,8 @@ from lmtrack_ros.ros.convert import message_class
 from lmtrack_ros.ros.lifecycle import ManagedNode, logged, run
 
 _DISCOVERY_PERIOD_S = 0.25
+# what a killed recorder may lose
+_FLUSH_PERIOD_S = 1.0
 _DEPTH = 100
 # nobody replays these
 _IGNORED = ("/parameter_events",)
@@ -68,14 +70,18 @@ class RecorderNode(ManagedNode):
         for topic, profile in _KNOWN.items():
             if self._is_wanted(self.resolve_topic_name(topic)):
                 self._record(topic, interface.TOPIC_TYPES[topic], profile)
-        self._timer = self.create_timer(_DISCOVERY_PERIOD_S, self._discover)
+        self._timers_to_stop = [
+            self.create_timer(_DISCOVERY_PERIOD_S, self._discover),
+            self.create_timer(_FLUSH_PERIOD_S, self._flush),
+        ]
         self.get_logger().info(f"recording to {self._settings.path}")
         return super().on_activate(state)
 
     @logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop to record; the recording stays open until cleanup."""
-        self.destroy_timer(self._timer)
+        for timer in self._timers_to_stop:
+            self.destroy_timer(timer)
         for subscription in self._recorded.values():
             self.destroy_subscription(subscription)
         self._recorded.clear()
@@ -101,6 +107,10 @@ class RecorderNode(ManagedNode):
             return topic in [self.resolve_topic_name(name) for name in self._settings.topics]
         inside = topic.startswith(self.get_namespace().rstrip("/") + "/")
         return (inside or topic in _ABSOLUTE) and topic not in _IGNORED
+
+    def _flush(self) -> None:
+        assert self._writer is not None
+        self._writer.flush()
 
     def _discover(self) -> None:
         for topic, types in self.get_topic_names_and_types():

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from lmtrack_ros.configuration import share_directories
 
+FASTDDS_PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
+
 
 def prepare(environment: MutableMapping[str, str] = os.environ) -> None:
     """Fill in what ROS needs to run from this Python's prefix with nothing sourced.
@@ -20,7 +22,7 @@ def prepare(environment: MutableMapping[str, str] = os.environ) -> None:
     environment.setdefault("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
     if profile := fastdds_profile():
         # by default the shared memory of Fast DDS is too small for one uncompressed frame
-        environment.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
+        environment.setdefault(FASTDDS_PROFILE, str(profile))
     if "HOME" not in environment:
         environment.setdefault("ROS_LOG_DIR", str(Path(sys.prefix, "log")))
 

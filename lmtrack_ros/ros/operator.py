@@ -29,8 +29,6 @@ class Operator:
         self.decision: GateDecision | None = None
         self.landmarks: LandmarkSet | None = None
         self.couch: CouchStatus | None = None
-        self.holds = 0
-        """How often the beam went off."""
 
     def __enter__(self) -> "Operator":
         environment.prepare()
@@ -79,6 +77,22 @@ class Operator:
         """
         return self._call(SetBool, "couch_tracking", SetBool.Request(data=follow), timeout_s)
 
+    def disarm(self, timeout_s: float) -> str:
+        """Disarm the gate; returns what it answers.
+
+        Raises:
+            UserError: no gate answers in time.
+        """
+        return self._call(Trigger, "disarm", Trigger.Request(), timeout_s)
+
+    def set_hold(self, hold: bool, timeout_s: float) -> str:
+        """Hold the beam, or release the hold; returns what the gate answers.
+
+        Raises:
+            UserError: no gate answers in time.
+        """
+        return self._call(SetBool, "hold", SetBool.Request(data=hold), timeout_s)
+
     def _call(self, service: Any, name: str, request: Any, timeout_s: float) -> str:
         client = self._node.create_client(service, name)
         try:
@@ -95,10 +109,7 @@ class Operator:
             self._node.destroy_client(client)
 
     def _on_decision(self, msg: Any) -> None:
-        decision = interface.read_gate_decision(msg)
-        if self.decision is not None:
-            self.holds += self.decision.state > decision.state
-        self.decision = decision
+        self.decision = interface.read_gate_decision(msg)
 
     def _on_landmarks(self, msg: Any) -> None:
         self.landmarks = interface.read_landmark_array(msg)
