@@ -10,10 +10,6 @@ def generate_launch_description() -> LaunchDescription:
     """Start the demo's graph, arm the gate and let the couch follow."""
     return launch_graph(
         [RECORD],
-        lambda value: [
-            node
-            for node in graph.live(find_config("demo"), record=value("record"))
-            if node.name != "recorder" or value("record")
-        ],
+        lambda value: graph.live(find_config("demo"), record=value("record")),
         operator_actions=("arm", "track"),
     )

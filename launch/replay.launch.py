@@ -5,7 +5,7 @@ from launch.actions import DeclareLaunchArgument
 from launch import LaunchDescription
 from lmtrack_ros import graph
 from lmtrack_ros.configuration import find_config
-from lmtrack_ros.ros.launch_description import RECORD, launch_graph
+from lmtrack_ros.ros.launch_description import CONFIG, RECORD, launch_graph
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -14,6 +14,9 @@ Arguments = Callable[[str], str]
 """Returns the value of a launch argument by its name."""
 
 NAMESPACE = DeclareLaunchArgument("namespace", default_value="", description="ROS namespace of all nodes")
+CONFIG = DeclareLaunchArgument(
+    "config", default_value="liver_ultrasound", description="name of a configuration, or a YAML file"
+)
 RECORD = DeclareLaunchArgument(
     "record", default_value="", description="record all topics to this path; empty: as the configuration says"
 )

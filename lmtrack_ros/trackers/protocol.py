@@ -13,14 +13,14 @@ class Tracker(Protocol):
         name: as registered.
         needs_initialization: whether landmarks must be marked on a first frame; otherwise the
             model detects those named in ``landmark_ids`` by itself.
-        landmark_ids: names of the landmarks that the tracker follows now.
     """
 
     name: ClassVar[str]
     needs_initialization: ClassVar[bool]
 
     @property
-    def landmark_ids(self) -> tuple[str, ...]: ...
+    def landmark_ids(self) -> tuple[str, ...]:
+        """Names of the landmarks that are followed now, in the order of the estimates."""
 
     def initialize(self, frame: Frame, landmarks: Sequence[Landmark]) -> None:
         """Start to follow the landmarks, marked on this frame; forgets any earlier ones.
