@@ -1,6 +1,7 @@
 """A breathing ultrasound phantom, tracked and gated, whose couch moves it back."""
 
 from launch import LaunchDescription
+
 from lmtrack_ros import graph
 from lmtrack_ros.configuration import find_config
 from lmtrack_ros.ros.launch_description import RECORD, launch_graph

@@ -1,8 +1,8 @@
 """A live image source, tracked and gated; the gate waits for an operator to arm it."""
 
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 
-from launch import LaunchDescription
 from lmtrack_ros import graph
 from lmtrack_ros.configuration import find_config
 from lmtrack_ros.ros.launch_description import CONFIG, RECORD, launch_graph
@@ -10,19 +10,10 @@ from lmtrack_ros.ros.launch_description import CONFIG, RECORD, launch_graph
 
 def generate_launch_description() -> LaunchDescription:
     """Start the graph of a configuration."""
+    uri = DeclareLaunchArgument(
+        "uri", default_value="", description="image source in place of the configuration's"
+    )
     return launch_graph(
-        [
-            DeclareLaunchArgument(
-                "config",
-                default_value="liver_ultrasound",
-                description="name of a configuration, or a YAML file",
-            ),
-            DeclareLaunchArgument(
-                "uri",
-                default_value="",
-                description="image source in place of the configuration's, e.g. camera:0",
-            ),
-            RECORD,
-        ],
+        [CONFIG, uri, RECORD],
         lambda value: graph.live(find_config(value("config")), value("uri"), value("record")),
     )
