@@ -6,7 +6,7 @@ place where millimetres become the interface's metres.
 """
 
 import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
@@ -28,6 +28,7 @@ from lmtrack_ros.core.records import (
     Landmark,
     LandmarkSet,
     LatencyStamps,
+    MarkedLandmarks,
     Reason,
     Status,
 )
@@ -304,8 +305,8 @@ def read_landmark_array(msg: Message) -> LandmarkSet:
     )
 
 
-def initial_landmarks(make: Make, landmarks: Sequence[Landmark], ns: int, frame_id: str) -> Message:
-    """Return a LandmarkArray that marks landmarks on the frame of stamp ``ns``.
+def initial_landmarks(make: Make, marked: MarkedLandmarks, frame_id: str) -> Message:
+    """Return a LandmarkArray that marks landmarks on a frame.
 
     Its frame is the imager's, so ``observed`` are image axes; only pixels are given.
     """
@@ -317,22 +318,23 @@ def initial_landmarks(make: Make, landmarks: Sequence[Landmark], ns: int, frame_
             observed=cast("tuple[bool, bool, bool]", (*landmark.axes, False)[:3]),
             confidence=1.0,
         )
-        for landmark in landmarks
+        for landmark in marked.landmarks
     )
-    return landmark_array(make, LandmarkSet(ns, estimates, frame_id, model="operator"))
+    return landmark_array(make, LandmarkSet(marked.stamp_ns, estimates, frame_id, model="operator"))
 
 
-def read_initial_landmarks(msg: Message) -> tuple[Landmark, ...]:
+def read_initial_landmarks(msg: Message) -> MarkedLandmarks:
     """Return the landmarks that :func:`initial_landmarks` marked.
 
     Raises:
         UserError: a landmark has neither two nor three coordinates.
     """
-    marked = read_landmark_array(msg)
-    for e in marked.estimates:
+    estimates = read_landmark_array(msg).estimates
+    for e in estimates:
         if len(e.uv_px) not in (2, 3):
             raise UserError(f"initial landmark '{e.id}' has {len(e.uv_px)} pixel coordinates, not 2 or 3")
-    return tuple(Landmark(e.id, e.uv_px, e.observed[: len(e.uv_px)]) for e in marked.estimates)
+    landmarks = tuple(Landmark(e.id, e.uv_px, e.observed[: len(e.uv_px)]) for e in estimates)
+    return MarkedLandmarks(landmarks, stamp_ns(msg.header.stamp))
 
 
 # decisions ---------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from lmtrack_ros.core.records import (
     CouchStatus,
     Frame,
     GateDecision,
-    Landmark,
     LandmarkSet,
     LatencyStamps,
+    MarkedLandmarks,
 )
 from lmtrack_ros.gating.couch_controller import CouchController
 from lmtrack_ros.gating.gate import Gate
@@ -30,19 +30,6 @@ class Step:
     landmarks: LandmarkSet
     decision: GateDecision
     shift: CouchShift
-
-
-@dataclass(frozen=True)
-class MarkedLandmarks:
-    """Landmarks to start from.
-
-    Attributes:
-        landmarks: as marked.
-        stamp_ns: of the frame they are marked on; 0 for the first one.
-    """
-
-    landmarks: tuple[Landmark, ...] = ()
-    stamp_ns: int = 0
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,9 @@ VOLUME = "volume"
 IMAGE_GEOMETRY = "image_geometry"
 INITIAL_LANDMARKS = "initial_landmarks"
 
+IMAGER_FRAME = "imager"
+"""tf frame of the imager, where nothing else is said."""
+
 _METADATA = "metadata.yaml"
 _FLUSH_INTERVAL_NS = NS_PER_S
 _MCAP_MAGIC = b"\x89MCAP0\r\n"
@@ -180,7 +183,7 @@ class RecordingWriter:
         """Write a core record as its message."""
         self.write(topic, _RECORD_BUILDERS[type(record)](self.make, record), stamp_ns)
 
-    def write_frame(self, frame: Frame, frame_id: str = "imager") -> None:
+    def write_frame(self, frame: Frame, frame_id: str = IMAGER_FRAME) -> None:
         """Write a frame as ``image`` or ``volume``, and before it its geometry where that is new.
 
         The geometry of a hand-held imager is written with each frame, for it is matched by stamp.

@@ -8,13 +8,13 @@ from typing import Any
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.parameters import build
-from lmtrack_ros.core.records import CouchStatus, Landmark, LatencyStamps
+from lmtrack_ros.core.records import CouchStatus, Landmark, LatencyStamps, MarkedLandmarks
 from lmtrack_ros.gating.couch_controller import CouchController, CouchParameters
 from lmtrack_ros.gating.gate import Gate, GateParameters
-from lmtrack_ros.pipeline import MarkedLandmarks, Pipeline, Timing
+from lmtrack_ros.pipeline import Pipeline, Timing
 from lmtrack_ros.recording import Recording, is_recording
 from lmtrack_ros.sources import Source, open_source
-from lmtrack_ros.sources.landmarks import first_frame_landmarks
+from lmtrack_ros.sources.landmarks import marked_landmarks
 from lmtrack_ros.trackers import create_tracker
 
 # a replayed gate has no consumers who could mistake it for another
@@ -44,19 +44,16 @@ def read_material(path: Path) -> Material:
     Raises:
         UserError: it cannot be opened.
     """
+    marked = marked_landmarks(path)
     if not is_recording(path):
-        return Material(open_source(path), (), MarkedLandmarks(first_frame_landmarks(path)), {})
+        return Material(open_source(path), (), marked, {})
     with Recording(path) as recording:
         couch = [interface.read_couch_status(m) for m in _messages(recording, "couch_status")]
         decisions = [interface.read_gate_decision(m) for m in _messages(recording, "gate")]
-        marks = [
-            MarkedLandmarks(interface.read_initial_landmarks(m), interface.stamp_ns(m.header.stamp))
-            for m in _messages(recording, "initial_landmarks")
-        ]
     return Material(
         open_source(path),
         tuple(sorted(couch, key=lambda status: status.stamp_ns)),
-        marks[0] if marks else MarkedLandmarks(),
+        marked,
         # a tick's decision follows from no frame: it has no time of receipt
         {d.stamp_ns: d.stamps for d in decisions if d.stamps.received_ns},
     )

@@ -2,24 +2,19 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import View
 from lmtrack_ros.core.geometry import Modality
-from lmtrack_ros.core.records import Estimate, Frame, Landmark, LandmarkSet, Status
-from lmtrack_ros.recording import INITIAL_LANDMARKS, RecordingWriter, is_unfinished, recover
+from lmtrack_ros.recording import IMAGER_FRAME, INITIAL_LANDMARKS, RecordingWriter, is_unfinished, recover
 from lmtrack_ros.sources import CAMERA_PREFIX, PHANTOM_PREFIX, open_source
-from lmtrack_ros.sources.landmarks import first_frame_landmarks
-
-# of a landmark marked by hand, one standard deviation along each axis
-_MARKING_ERROR_PX = 0.5
-_SIGMAS_OF_95_PERCENT = 2.45  # of two independent axes
+from lmtrack_ros.sources.landmarks import marked_landmarks
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -74,41 +69,23 @@ def run(args: argparse.Namespace) -> int:
 
 def _convert(uri: str, said: dict[str, object], writer: RecordingWriter) -> tuple[int, tuple[str, ...]]:
     source = open_source(uri, **said)  # type: ignore[arg-type]
-    landmarks = first_frame_landmarks(Path(uri))
+    marked = marked_landmarks(Path(uri))
+    unwritten = bool(marked.landmarks)
     count = 0
     console = Console(stderr=True)
     try:
         with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
             for frame in progress.track(source, total=source.info.frames, description=source.info.name):
                 writer.write_frame(frame)
-                if count == 0 and landmarks:
-                    marked = _as_marked(landmarks, frame)
-                    writer.write_record(INITIAL_LANDMARKS, marked, frame.received_ns or frame.stamp_ns)
                 count += 1
+                if unwritten and frame.stamp_ns >= marked.stamp_ns:
+                    message = interface.initial_landmarks(
+                        writer.make, replace(marked, stamp_ns=frame.stamp_ns), IMAGER_FRAME
+                    )
+                    writer.write(INITIAL_LANDMARKS, message, frame.received_ns or frame.stamp_ns)
+                    unwritten = False
     finally:
         source.close()
     if not count:
         raise UserError(f"{uri} has no readable frame")
-    return count, tuple(landmark.id for landmark in landmarks)
-
-
-def _as_marked(landmarks: Sequence[Landmark], frame: Frame) -> LandmarkSet:
-    geometry = frame.geometry
-    if geometry is None:
-        raise UserError("landmarks need the geometry of their image: give the modality and the spacing")
-    variance_px2 = np.full(2, _MARKING_ERROR_PX**2)
-    radius_mm = _SIGMAS_OF_95_PERCENT * _MARKING_ERROR_PX * max(geometry.plane_spacing_mm[:2])
-    estimates = tuple(
-        Estimate(
-            landmark.id,
-            Status.TRACKED,
-            landmark.uv_px,
-            geometry.position_mm(landmark.uv_px),
-            geometry.covariance_mm2(variance_px2, landmark.axes),
-            geometry.observed_axes(landmark.axes),
-            confidence=1.0,
-            radius_mm=radius_mm,
-        )
-        for landmark in landmarks
-    )
-    return LandmarkSet(frame.stamp_ns, estimates, geometry.frame_id, model="marked")
+    return count, tuple(landmark.id for landmark in marked.landmarks)

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-
 EXIT_USER_ERROR = 2
 """Exit code of a program that ends with a UserError."""
 

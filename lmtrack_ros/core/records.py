@@ -123,6 +123,19 @@ class Landmark:
             raise ValueError(f"landmark '{self.id}': {len(self.uv_px)} coordinates but {len(self.axes)} axes")
 
 
+@dataclass(frozen=True)
+class MarkedLandmarks:
+    """Landmarks to start from, as an operator, a file or a phantom marks them.
+
+    Attributes:
+        landmarks: with distinct names.
+        stamp_ns: of the frame they are marked on; 0 for the first or next one.
+    """
+
+    landmarks: tuple[Landmark, ...] = ()
+    stamp_ns: int = 0
+
+
 def _unknown_position() -> NDArray[np.float64]:
     return np.full(3, np.nan)
 

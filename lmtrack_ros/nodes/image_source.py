@@ -19,20 +19,20 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import Array, View
 from lmtrack_ros.core.geometry import ImageGeometry, Modality
 from lmtrack_ros.core.parameters import parameter
-from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, Frame, Landmark
+from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, Frame, Landmark, MarkedLandmarks
 from lmtrack_ros.gating.couch_history import CouchHistory
 from lmtrack_ros.nodes.counters import Counters
 from lmtrack_ros.phantoms import open_phantom
 from lmtrack_ros.phantoms.phantom import Phantom
 from lmtrack_ros.phantoms.ultrasound import UltrasoundParameters
+from lmtrack_ros.recording import IMAGER_FRAME
 from lmtrack_ros.ros import qos
 from lmtrack_ros.ros.convert import make, message_class
 from lmtrack_ros.ros.lifecycle import ManagedNode, logged, run
 from lmtrack_ros.ros.tf import TransformPublisher
 from lmtrack_ros.sources import CAMERA_PREFIX, PHANTOM_PREFIX, Source, open_source
-from lmtrack_ros.sources.landmarks import first_frame_landmarks
+from lmtrack_ros.sources.landmarks import marked_landmarks
 
-IMAGER_FRAME = "imager"
 _CLOCK_PERIOD_S = 0.005
 _SUBSCRIBER_POLL_S = 0.05
 # a subscriber that was just discovered may still miss a best-effort message
@@ -229,8 +229,8 @@ class ImageSource(ManagedNode):
             if self._sleep_until(self.now_ns, stamp_ns + latency_ns):
                 return
             truth = phantom.truth(stamp_ns, time_s, couch_mm)
-            marked = [Landmark(e.id, e.uv_px) for e in truth.estimates]
-            self._publish(frame, marked if index == 0 else ())
+            landmarks = [Landmark(e.id, e.uv_px) for e in truth.estimates]
+            self._publish(frame, landmarks if index == 0 else ())
             self._truth.publish(interface.landmark_array(make, truth))
 
     def _play_recorded(self) -> None:
@@ -241,7 +241,7 @@ class ImageSource(ManagedNode):
         first = next(frames, None)
         if first is None:
             return
-        landmarks = first_frame_landmarks(Path(p.uri))
+        marked = marked_landmarks(Path(p.uri))
         began_ns = time.monotonic_ns()
 
         def elapsed_ns() -> int:
@@ -257,7 +257,10 @@ class ImageSource(ManagedNode):
             stamp_ns = frame.stamp_ns
             if restamp_ns:
                 stamp_ns = first.stamp_ns + restamp_ns + int((frame.stamp_ns - first.stamp_ns) / p.speed)
-            self._publish(replace(frame, stamp_ns=stamp_ns), landmarks if frame is first else ())
+            is_marked = marked.landmarks and frame.stamp_ns >= marked.stamp_ns
+            self._publish(replace(frame, stamp_ns=stamp_ns), marked.landmarks if is_marked else ())
+            if is_marked:
+                marked = MarkedLandmarks()
             frame = next(frames, None)
         self.get_logger().info(f"{p.uri} has ended after {self._counts['frames_published']} frames")
 
@@ -279,7 +282,8 @@ class ImageSource(ManagedNode):
     def _publish(self, frame: Frame, landmarks: Sequence[Landmark] = ()) -> None:
         self._publish_geometry(frame)
         if landmarks:
-            self._initial.publish(interface.initial_landmarks(make, landmarks, frame.stamp_ns, IMAGER_FRAME))
+            marked = MarkedLandmarks(tuple(landmarks), frame.stamp_ns)
+            self._initial.publish(interface.initial_landmarks(make, marked, IMAGER_FRAME))
         if frame.image.ndim == 2:
             self._images.publish(interface.image(make, frame.image, frame.stamp_ns, IMAGER_FRAME))
         else:

@@ -14,7 +14,7 @@ from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import ImageGeometry, Mount
 from lmtrack_ros.core.parameters import parameter
-from lmtrack_ros.core.records import Frame, Landmark, LatencyStamps
+from lmtrack_ros.core.records import Frame, Landmark, LatencyStamps, MarkedLandmarks
 from lmtrack_ros.nodes.counters import Counters
 from lmtrack_ros.nodes.mailbox import Mailbox
 from lmtrack_ros.ros import qos
@@ -46,19 +46,6 @@ class TrackerParameters:
             raise ValueError("pixels needs column and row for each name in landmarks")
 
 
-@dataclass(frozen=True)
-class Initialization:
-    """Landmarks to start from.
-
-    Attributes:
-        landmarks: as marked.
-        stamp_ns: of the frame they are marked on; 0 for the next one.
-    """
-
-    landmarks: tuple[Landmark, ...]
-    stamp_ns: int = 0
-
-
 class TrackerNode(ManagedNode):
     """Subscribes to image and image_geometry; publishes landmarks for the newest frame."""
 
@@ -71,7 +58,7 @@ class TrackerNode(ManagedNode):
         self.reject_unknown_parameters()
         self._geometry: ImageGeometry | None = None
         self._buffer: OrderedDict[int, Frame] = OrderedDict()
-        self._pending: Initialization | None = None
+        self._pending: MarkedLandmarks | None = None
         self._lock = threading.Lock()
         self._counts = {"frames_received": 0, "frames_tracked": 0, "frames_skipped": 0}
         self._worker: threading.Thread | None = None
@@ -90,7 +77,7 @@ class TrackerNode(ManagedNode):
         if p.landmarks:
             pixels = zip(p.pixels[::2], p.pixels[1::2], strict=True)
             marked = tuple(Landmark(name, uv) for name, uv in zip(p.landmarks, pixels, strict=True))
-            self._pending = Initialization(marked)
+            self._pending = MarkedLandmarks(marked)
         self._publisher = self.create_lifecycle_publisher(
             message_class("lmtrack_ros/msg/LandmarkArray"), "landmarks", qos.STREAM
         )
@@ -189,8 +176,7 @@ class TrackerNode(ManagedNode):
 
     def _on_initial_landmarks(self, msg: Any) -> None:
         try:
-            landmarks = interface.read_initial_landmarks(msg)
-            reason = self._request(Initialization(landmarks, interface.stamp_ns(msg.header.stamp)))
+            reason = self._request(interface.read_initial_landmarks(msg))
         except UserError as error:
             reason = str(error)
         if reason:
@@ -213,21 +199,21 @@ class TrackerNode(ManagedNode):
             )
             for i, name in enumerate(request.ids)
         )
-        response.message = self._request(Initialization(landmarks, interface.stamp_ns(request.stamp)))
+        response.message = self._request(MarkedLandmarks(landmarks, interface.stamp_ns(request.stamp)))
         response.accepted = not response.message
         return response
 
-    def _request(self, initialization: Initialization) -> str:
+    def _request(self, marked: MarkedLandmarks) -> str:
         """Hand landmarks to the worker; returns why not, or an empty text."""
         with self._lock:
-            frame = self._buffer.get(initialization.stamp_ns)
+            frame = self._buffer.get(marked.stamp_ns)
             newest_ns = next(reversed(self._buffer), 0)
-            if initialization.stamp_ns and frame is None and initialization.stamp_ns <= newest_ns:
+            if marked.stamp_ns and frame is None and marked.stamp_ns <= newest_ns:
                 return "the frame of that stamp is not among the last ones received"
             known = frame or next(reversed(self._buffer.values()), None)
-            if known is not None and (reason := _misfit(initialization.landmarks, known)):
+            if known is not None and (reason := _misfit(marked.landmarks, known)):
                 return reason
-            self._pending = initialization
+            self._pending = marked
         return ""
 
     # the worker's thread -------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from lmtrack_ros import interface
 from lmtrack_ros.cli import convert
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.core.records import Frame, Status
+from lmtrack_ros.core.records import Frame, Landmark
 from lmtrack_ros.recording import Recording, RecordingWriter
 from lmtrack_ros.sources import open_source
 
@@ -62,15 +62,12 @@ def test_the_landmarks_of_the_first_frame_come_along(
     with Recording(tmp_path / "rec") as recording:
         ((_, message, stamp_ns),) = recording.messages(["initial_landmarks"])
         first = next(recording.frames())
-    landmarks = interface.read_landmark_array(message)
-    assert landmarks.stamp_ns == stamp_ns == first.stamp_ns
-    calyx, dome = landmarks.estimates
-    assert (calyx.id, calyx.status, calyx.uv_px) == ("calyx", Status.TRACKED, (12.5, 7.25))
-    # sagittal: columns run along Z, rows along Y; X is not seen
-    assert calyx.observed == (False, True, True)
-    assert dome.observed == (False, True, False)
-    assert first.geometry is not None
-    np.testing.assert_allclose(calyx.position_mm, first.geometry.position_mm((12.5, 7.25)), atol=1e-9)
+    marked = interface.read_initial_landmarks(message)
+    assert marked.stamp_ns == stamp_ns == first.stamp_ns
+    assert marked.landmarks == (
+        Landmark("calyx", (12.5, 7.25)),
+        Landmark("dome", (3.0, 4.0), axes=(False, True)),
+    )
 
 
 def test_options_reach_the_source(sequence: Path, tmp_path: Path) -> None:
