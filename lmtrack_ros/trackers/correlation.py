@@ -17,8 +17,10 @@ For each landmark and frame:
    reference patch, never changed, agrees on the position (the drift correction of Matthews,
    Ishikawa and Baker 2004, The template update problem): appearance may change, the place may not.
 
-A landmark that is lost is sought in a wider area with the reference patch alone, and is UNCERTAIN
-until a later frame confirms it.
+As long as every way back leads home and the confidence holds, continuity vouches for the landmark. One
+that was lost, or jumped, is sought in a wider area round where it was last tracked. Only its looks can
+vouch for it then: it stays UNCERTAIN, and its templates as they are, until it has been about as like the
+reference patch as it used to be, and consistent, for some frames.
 """
 
 import math
@@ -67,6 +69,13 @@ _SPREAD_SHARE = 0.5
 variance of a position; fitted once to the errors on all reference recordings together."""
 _SPREAD_MEMORY = 0.1
 """Weight of the newest frame in the running mean of that spread."""
+_LIKENESS_MEMORY = 0.05
+"""Weight of the newest frame in the running mean of the likeness to the reference patch."""
+_FAMILIAR_SHARE = 0.8
+_FAMILIAR_RESIDUAL = (4.0, 0.02)
+"""What was lost is found where the likeness is at least this share of the usual one, and its distance
+from 1 at most so many times the usual one plus a constant: like structures in speckle and noise fail the
+first test, those in smooth radiographs, where everything correlates, the second."""
 _LEAST_CURVATURE = 1e-4
 """Below it, per px², a peak is as wide as a plateau."""
 
@@ -82,7 +91,10 @@ class CorrelationParameters:
         10.0, "How far from its last position a landmark is sought, mm.", minimum=0.5, maximum=100.0
     )
     reacquire_radius_mm: float = parameter(
-        25.0, "How far from its last position a lost landmark is sought, mm.", minimum=0.5, maximum=200.0
+        40.0,
+        "How far from where it was last tracked a lost landmark is sought, mm.",
+        minimum=0.5,
+        maximum=200.0,
     )
     nearness: float = parameter(
         0.2, "Similarity that a peak at the search radius must have more than one at rest.", minimum=0.0
@@ -102,7 +114,7 @@ class CorrelationParameters:
         0.35, "A landmark whose best peak is lower than this is lost.", minimum=0.0, maximum=1.0
     )
     confirm_frames: int = parameter(
-        3, "Consistent frames before a landmark found again is TRACKED.", minimum=1, maximum=100
+        3, "Familiar and consistent frames before a landmark found again is TRACKED.", minimum=1, maximum=100
     )
     marking_error_mm: float = parameter(
         0.15, "Standard deviation that no evidence can reduce, mm: what marking is uncertain by.", minimum=0.0
@@ -116,30 +128,35 @@ class CorrelationParameters:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """What speaks for and against a position.
+class _Match:
+    """A position measured at full resolution.
 
     Attributes:
-        similarity: height of the peak at full resolution, mean of both templates.
-        lead: by how much the peak of the search beats the next one elsewhere.
+        uv: (2,) column and row, px.
+        similarity: height of the peak, mean of both templates.
+        likeness: similarity to the reference patch alone.
         width_px: (2,) how far along each image axis a perfect match would fall to that height.
         disagreement_px: (2,) between the peaks of the reference and of the recent patch.
-        round_trip_px: (2,) between where the way back ends and where the landmark was.
     """
 
+    uv: Point
     similarity: float
-    lead: float
+    likeness: float
     width_px: Point
     disagreement_px: Point
-    round_trip_px: Point
 
 
 @dataclass
 class _Target:
-    """One landmark's templates, by pyramid level, and where it was.
+    """One landmark's templates, by pyramid level, and what is known of it.
 
-    ``spread_px2`` is the running mean square of disagreement and round trip; ``consistent_frames``
-    counts those since the landmark was last lost or jumped.
+    Attributes:
+        uv: where it was last found.
+        home_uv: where it was last TRACKED.
+        spread_px2: running mean square of disagreement and round trip, along each image axis.
+        usual_likeness: running mean while TRACKED.
+        tracked_frames: how many went into that.
+        consistent_frames: how many since it was last lost or jumped.
     """
 
     landmark: Landmark
@@ -147,10 +164,25 @@ class _Target:
     reference: dict[int, Image]
     recent: dict[int, Image]
     uv: Point
-    first_uv: Point
+    home_uv: Point
+    consistent_frames: int
     spread_px2: Point = field(default_factory=lambda: np.zeros(2))
-    consistent_frames: int = 0
+    usual_likeness: float = 1.0
+    tracked_frames: int = 0
     status: Status = Status.TRACKED
+
+    def is_familiar(self, likeness: float) -> bool:
+        """Return whether the landmark may look like this, after what it has looked like so far."""
+        factor, constant = _FAMILIAR_RESIDUAL
+        residual = factor * (1 - self.usual_likeness) + constant
+        return likeness >= _FAMILIAR_SHARE * self.usual_likeness and 1 - likeness <= residual
+
+    def learn(self, likeness: float, spread_px2: Point) -> None:
+        """Take in how a TRACKED landmark looks and how far its positions spread."""
+        self.tracked_frames += 1
+        weight = max(_LIKENESS_MEMORY, 1 / self.tracked_frames)
+        self.usual_likeness += weight * (likeness - self.usual_likeness)
+        self.spread_px2 = self.spread_px2 + _SPREAD_MEMORY * (spread_px2 - self.spread_px2)
 
 
 class CorrelationTracker:
@@ -229,116 +261,108 @@ class CorrelationTracker:
             patches[level] = extents[level].cut(levels[level], uv / 2**level)
         if min(extents[0].size) < _LEAST_PATCH_PX:
             raise UserError(f"landmark '{landmark.id}' is too close to the corner of the image")
-        return _Target(
-            landmark,
-            extents,
-            patches,
-            dict(patches),
-            uv,
-            uv,
-            consistent_frames=self._parameters.confirm_frames,
-        )
+        return _Target(landmark, extents, patches, dict(patches), uv, uv, self._parameters.confirm_frames)
 
     def _follow(self, target: _Target, levels: Sequence[Image], geometry: ImageGeometry | None) -> Estimate:
-        candidate, lead = self._search(target, levels)
-        uv, height, width_px, disagreement_px = self._refine(target, levels[0], candidate)
-        if height < self._parameters.lost_similarity:
+        p = self._parameters
+        settled = target.consistent_frames >= p.confirm_frames
+        candidate, lead = self._search(
+            target, levels, p.search_radius_mm if settled else p.reacquire_radius_mm
+        )
+        match = self._refine(target, levels[0], candidate)
+        if match.similarity < p.lost_similarity:
             return _lose(target, geometry)
-        round_trip_px, consistent = self._round_trip_px(target, levels[0], uv)
-        evidence = Evidence(height, lead, width_px, disagreement_px, round_trip_px)
-        target.consistent_frames = target.consistent_frames + 1 if consistent else 0
-        sigma_px = self._sigma_px(target, evidence)
-        confidence = self._confidence(target, evidence, sigma_px)
-        target.uv = uv
-        if (
-            confidence < self._parameters.tracked_confidence
-            or target.consistent_frames < self._parameters.confirm_frames
-        ):
-            target.status = Status.UNCERTAIN
-        else:
+        round_trip_px = self._round_trip_px(target, levels[0], match.uv)
+        spread_px2 = np.square(match.disagreement_px) + np.square(round_trip_px)
+        sigma_px = self._sigma_px(target, match, spread_px2)
+        confidence = self._confidence(target, match, lead, sigma_px)
+        continuous = settled and confidence >= p.tracked_confidence
+        leads_home = self._length_mm(target, round_trip_px) <= p.tolerance_mm
+        vouched = leads_home and (continuous or target.is_familiar(match.likeness))
+        target.consistent_frames = target.consistent_frames + 1 if vouched else 0
+        if target.consistent_frames < p.confirm_frames:
+            # it may be anything of like look in the area that is searched
+            sigma_px = p.reacquire_radius_mm / 2 / self._spacing_mm
+            confidence = self._confidence(target, match, lead, sigma_px)
+        target.uv = match.uv
+        if confidence >= p.tracked_confidence:
             target.status = Status.TRACKED
-            if (disagreement_px * self._spacing_mm).max() <= self._parameters.adaptation_limit_mm:
+            target.home_uv = match.uv
+            target.learn(match.likeness, spread_px2)
+            if self._length_mm(target, match.disagreement_px) <= p.adaptation_limit_mm:
                 self._adapt(target, levels)
-        return to_estimate(target.landmark, geometry, target.status, tuple(uv), tuple(sigma_px), confidence)
+        else:
+            target.status = Status.UNCERTAIN
+        return to_estimate(
+            target.landmark, geometry, target.status, tuple(match.uv), tuple(sigma_px), confidence
+        )
 
-    def _search(self, target: _Target, levels: Sequence[Image]) -> tuple[Point, float]:
+    def _search(self, target: _Target, levels: Sequence[Image], radius_mm: float) -> tuple[Point, float]:
         """Return the most likely position, px at full resolution, and its lead over the next one."""
         p, level = self._parameters, self._search_level
-        lost = target.status is Status.LOST
-        radius_mm = p.reacquire_radius_mm if lost else p.search_radius_mm
-        pitch_mm = self._spacing_mm * 2**level
-        radius_px = max(3, round(radius_mm / float(pitch_mm.min())))
-        window = Window.around(levels[level].shape, target.uv / 2**level, radius_px)
-        scores: NDArray[np.floating] = self._similarity(target, levels[level], level, window, not lost)
-        scores = (2 * scores + self._context(target, levels[level + 1], window)) / 3
+        image, scale, extent = levels[level], 2**level, target.extents[level]
+        pitch_mm = self._spacing_mm * scale
+        centre = target.home_uv / scale
+        window = Window.around(image.shape, centre, max(3, round(radius_mm / float(pitch_mm.min()))))
+        scores = (
+            similarity(image, target.reference[level], extent, window)
+            + similarity(image, target.recent[level], extent, window)
+            + self._context(target, levels[level + 1], window)
+        ) / 3
         x, y = window.axes()
-        if not lost:
-            away_x, away_y = (x - target.uv[0] / 2**level), (y - target.uv[1] / 2**level)
-            away_mm2 = np.square(away_x * pitch_mm[0]) + np.square(away_y * pitch_mm[1])
-            scores = scores - p.nearness * away_mm2 / p.search_radius_mm**2
-        scores = scores - self._hold(target, 2**level, window)
-        row, column = np.unravel_index(int(np.argmax(scores)), scores.shape)
-        height = float(scores[row, column])
-        rivals = np.array(scores)
-        apart = p.patch_half_width_px // 2**level // 2
-        rivals[max(0, row - apart) : row + apart + 1, max(0, column - apart) : column + apart + 1] = -1
-        return (window.origin + np.array([column, row])) * 2**level, height - max(0.0, float(rivals.max()))
+        away_mm2 = np.square((x - centre[0]) * pitch_mm[0]) + np.square((y - centre[1]) * pitch_mm[1])
+        likely = scores - p.nearness * away_mm2 / radius_mm**2 - self._hold(target, scale, window)
+        row, column = (int(i) for i in np.unravel_index(int(np.argmax(likely)), likely.shape))
+        rivals = likely.copy()
+        apart = max(1, p.patch_half_width_px // scale // 2)
+        rivals[max(0, row - apart) : row + apart + 1, max(0, column - apart) : column + apart + 1] = 0
+        lead = float(likely[row, column] - max(0.0, rivals.max()))
+        return (window.origin + np.array([column, row])) * scale, lead
 
-    def _refine(self, target: _Target, image: Image, uv: Point) -> tuple[Point, float, Point, Point]:
-        """Measure the position near ``uv`` at full resolution.
-
-        Returns:
-            the position, px; the height of its peak; its width (2,) and how far the templates
-            disagree (2,), px along each image axis.
-        """
-        reach_px = 2**self._search_level + 1
+    def _refine(self, target: _Target, image: Image, uv: Point) -> _Match:
+        """Measure the position near ``uv`` at full resolution."""
+        reach_px = 2**self._search_level + 2
         for _ in range(_REFINEMENTS):
-            window = Window.around(image.shape, uv, reach_px + 1)
+            window = Window.around(image.shape, uv, reach_px)
             hold = self._hold(target, 1, window)
-            reference = similarity(image, target.reference[0], target.extents[0], window) - hold
-            recent = similarity(image, target.recent[0], target.extents[0], window) - hold
-            both = (reference + recent) / 2
-            uv, curvature, height = _peak(both, window)
+            reference = similarity(image, target.reference[0], target.extents[0], window)
+            recent = similarity(image, target.recent[0], target.extents[0], window)
+            uv, curvature = _peak((reference + recent) / 2 - hold, window)
             if window.holds_inside(uv):
                 break
-        disagreement_px = np.abs(_peak(reference, window)[0] - _peak(recent, window)[0])
-        width_px = np.sqrt((1 - height) / np.maximum(curvature, _LEAST_CURVATURE))
-        return uv, height, width_px, disagreement_px
+        at = window.index(uv)
+        height = float(reference[at] + recent[at]) / 2
+        return _Match(
+            uv=uv,
+            similarity=height,
+            likeness=float(reference[at]),
+            width_px=np.sqrt((1 - height) / np.maximum(curvature, _LEAST_CURVATURE)),
+            disagreement_px=np.abs(_peak(reference - hold, window)[0] - _peak(recent - hold, window)[0]),
+        )
 
-    def _round_trip_px(self, target: _Target, image: Image, uv: Point) -> tuple[Point, bool]:
+    def _round_trip_px(self, target: _Target, image: Image, uv: Point) -> Point:
         """Follow the patch found now back to the previous frame.
 
         Returns:
-            (2,) how far from the last position that ends, px along each image axis, as far as the
-            search reaches where there is no last position; and whether it is within the tolerance.
+            (2,) how far from the last position that ends, px along each image axis; infinite where
+            there is no last position.
         """
-        p = self._parameters
         if self._previous is None or target.status is Status.LOST:
-            return p.reacquire_radius_mm / self._spacing_mm, False
-        # wide enough to find that what is seen at a wrong place now was there before
+            return np.full(2, np.inf)
+        # wide enough to see that what is at a wrong place now was there before
         reach_px = math.ceil(float(np.abs(uv - target.uv).max())) + _ROUND_TRIP_MARGIN_PX
         window = Window.around(self._previous.shape, target.uv, reach_px)
         patch = target.extents[0].cut(image, uv)
         scores = similarity(self._previous, patch, target.extents[0], window)
-        back, _, _ = _peak(scores - self._hold(target, 1, window), window)
-        round_trip_px = np.abs(back - target.uv)
-        length_mm = float(np.linalg.norm((round_trip_px * self._spacing_mm)[np.array(target.landmark.axes)]))
-        return round_trip_px, length_mm <= p.tolerance_mm
+        back, _ = _peak(scores - self._hold(target, 1, window), window)
+        return np.abs(back - target.uv)
 
     def _adapt(self, target: _Target, levels: Sequence[Image]) -> None:
         share = self._parameters.adaptation
         for level in {0, self._search_level}:
             now = standardised(target.extents[level].cut(levels[level], target.uv / 2**level))
             before = standardised(target.recent[level])
-            target.recent[level] = cv2.addWeighted(before, 1 - share, now, share, 0)
-
-    def _similarity(
-        self, target: _Target, image: Image, level: int, window: Window, use_recent: bool
-    ) -> Image:
-        scores = similarity(image, target.reference[level], target.extents[level], window)
-        if use_recent:
-            scores = (scores + similarity(image, target.recent[level], target.extents[level], window)) / 2
-        return scores
+            target.recent[level] = np.asarray((1 - share) * before + share * now, dtype=np.float32)
 
     def _context(self, target: _Target, image: Image, window: Window) -> Image:
         """Return the similarity of the wide patch, one level up, at every position of a window."""
@@ -352,41 +376,41 @@ class CorrelationTracker:
 
     def _hold(self, target: _Target, scale: int, window: Window) -> NDArray[np.float64]:
         """Return the penalty, by position, that keeps a landmark from sliding along an undefined axis."""
-        penalty = np.zeros((1, 1))
+        penalty: NDArray[np.float64] = np.zeros((1, 1))
         for axis, positions in enumerate(window.axes()):
             if not target.landmark.axes[axis]:
-                away_mm = (positions * scale - target.first_uv[axis]) * self._spacing_mm[axis]
+                away_mm = (positions * scale - target.landmark.uv_px[axis]) * self._spacing_mm[axis]
                 penalty = penalty + self._parameters.hold_undefined_axis * np.square(away_mm / 10.0)
         return penalty
 
-    def _sigma_px(self, target: _Target, evidence: Evidence) -> Point:
+    def _length_mm(self, target: _Target, vector_px: Point) -> float:
+        """Return the length of a (2,) vector over the axes on which the landmark is defined, mm."""
+        return float(np.linalg.norm((vector_px * self._spacing_mm)[np.array(target.landmark.axes)]))
+
+    def _sigma_px(self, target: _Target, match: _Match, spread_px2: Point) -> Point:
         """Return the standard deviation of the position, (2,) px along each image axis."""
-        spread_px2 = np.square(evidence.disagreement_px) + np.square(evidence.round_trip_px)
-        if target.consistent_frames:
-            target.spread_px2 = (1 - _SPREAD_MEMORY) * target.spread_px2 + _SPREAD_MEMORY * spread_px2
         variance_px2 = (
             np.square(self._parameters.marking_error_mm / self._spacing_mm)
-            + _WIDTH_SHARE * np.square(evidence.width_px)
+            + _WIDTH_SHARE * np.square(match.width_px)
             + _SPREAD_SHARE * np.maximum(target.spread_px2, spread_px2)
         )
         return np.asarray(np.sqrt(variance_px2))
 
-    def _confidence(self, target: _Target, evidence: Evidence, sigma_px: Point) -> float:
+    def _confidence(self, target: _Target, match: _Match, lead: float, sigma_px: Point) -> float:
         """Return how likely this is the right structure, and measured to within the tolerance."""
-        right = _ramp(evidence.similarity, *_SIMILARITY_RAMP) * _ramp(evidence.lead, *_LEAD_RAMP)
-        sigma_mm = (sigma_px * self._spacing_mm)[np.array(target.landmark.axes)]
-        variance = float(np.square(sigma_mm).sum())
-        return right * float(1 - np.exp(-(self._parameters.tolerance_mm**2) / (2 * variance + 1e-12)))
+        right = _ramp(match.similarity, *_SIMILARITY_RAMP) * _ramp(lead, *_LEAD_RAMP)
+        sigma_mm = self._length_mm(target, sigma_px)
+        within = 1 - np.exp(-0.5 * (self._parameters.tolerance_mm / max(sigma_mm, 1e-6)) ** 2)
+        return right * float(within)
 
 
-def _peak(scores: NDArray[np.floating], window: Window) -> tuple[Point, Point, float]:
-    """Return the (x, y) of the greatest score, its curvature along x and y, and its height."""
+def _peak(scores: NDArray[np.floating], window: Window) -> tuple[Point, Point]:
+    """Return the (x, y) of the greatest score and its curvature along x and y."""
     row, column = (int(i) for i in np.unravel_index(int(np.argmax(scores)), scores.shape))
     peak = refine_peak(scores, row, column)
     return (
         window.origin + np.array([peak.column, peak.row]),
         np.array([peak.column_curvature, peak.row_curvature]),
-        float(scores[row, column]),
     )
 
 
@@ -400,6 +424,7 @@ def _spacing_mm(geometry: ImageGeometry | None) -> Point:
 
 def _lose(target: _Target, geometry: ImageGeometry | None) -> Estimate:
     target.status = Status.LOST
+    target.uv = target.home_uv
     target.consistent_frames = 0
     return to_estimate(target.landmark, geometry, Status.LOST, tuple(target.uv), (np.inf, np.inf), 0.0)
 

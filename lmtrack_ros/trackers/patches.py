@@ -109,6 +109,14 @@ class Window:
         x, y = np.rint(xy)
         return bool(self.x0 < x < self.x1 and self.y0 < y < self.y1)
 
+    def index(self, xy: NDArray[np.float64]) -> tuple[int, int]:
+        """Return the (row, column) of the position nearest to ``xy`` in a map of this window."""
+        x, y = np.rint(xy)
+        return (
+            int(np.clip(y, self.y0, self.y1)) - self.y0,
+            int(np.clip(x, self.x0, self.x1)) - self.x0,
+        )
+
     def axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the x of each column, (1, W), and the y of each row, (H, 1)."""
         return (
