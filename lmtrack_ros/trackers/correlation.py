@@ -17,7 +17,7 @@ For each landmark and frame:
    reference patch, never changed, agrees on the position (the drift correction of Matthews,
    Ishikawa and Baker 2004, The template update problem): appearance may change, the place may not.
 
-As long as every way back leads home and the confidence holds, continuity vouches for the landmark. One
+As long as every way back leads home and neither confidence nor likeness falls, continuity vouches for the landmark. One
 that was lost, or jumped, is sought in a wider area round where it was last tracked. Only its looks can
 vouch for it then: it stays UNCERTAIN, and its templates as they are, until it has been about as like the
 reference patch as it used to be, and consistent, for some frames.
@@ -76,6 +76,8 @@ _FAMILIAR_RESIDUAL = (4.0, 0.02)
 """What was lost is found where the likeness is at least this share of the usual one, and its distance
 from 1 at most so many times the usual one plus a constant: like structures in speckle and noise fail the
 first test, those in smooth radiographs, where everything correlates, the second."""
+_COLLAPSED_SHARE = 0.6
+"""Continuity ends where the likeness falls below this share of the usual one."""
 _LEAST_CURVATURE = 1e-4
 """Below it, per px², a peak is as wide as a plateau."""
 
@@ -154,7 +156,7 @@ class _Target:
         uv: where it was last found.
         home_uv: where it was last TRACKED.
         spread_px2: running mean square of disagreement and round trip, along each image axis.
-        usual_likeness: running mean while TRACKED.
+        usual_likeness: running mean while TRACKED; 0 before, when any look is as good as another.
         tracked_frames: how many went into that.
         consistent_frames: how many since it was last lost or jumped.
     """
@@ -167,7 +169,7 @@ class _Target:
     home_uv: Point
     consistent_frames: int
     spread_px2: Point = field(default_factory=lambda: np.zeros(2))
-    usual_likeness: float = 1.0
+    usual_likeness: float = 0.0
     tracked_frames: int = 0
     status: Status = Status.TRACKED
 
@@ -276,7 +278,11 @@ class CorrelationTracker:
         spread_px2 = np.square(match.disagreement_px) + np.square(round_trip_px)
         sigma_px = self._sigma_px(target, match, spread_px2)
         confidence = self._confidence(target, match, lead, sigma_px)
-        continuous = settled and confidence >= p.tracked_confidence
+        continuous = (
+            settled
+            and confidence >= p.tracked_confidence
+            and match.likeness >= _COLLAPSED_SHARE * target.usual_likeness
+        )
         leads_home = self._length_mm(target, round_trip_px) <= p.tolerance_mm
         vouched = leads_home and (continuous or target.is_familiar(match.likeness))
         target.consistent_frames = target.consistent_frames + 1 if vouched else 0
