@@ -65,8 +65,12 @@ class ImageGeometry:
     projection: Array | None = None
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.spacing_mm).all() and min(self.spacing_mm[:2]) > 0):
+        column, row, slice_ = self.spacing_mm
+        if not (np.isfinite(self.spacing_mm).all() and min(column, row) > 0 and slice_ >= 0):
             raise ValueError(f"pixel spacing must be positive and finite, got {self.spacing_mm} mm")
+        distances_mm = (self.sad_mm, self.sid_mm)
+        if not (np.isfinite(distances_mm).all() and min(distances_mm) >= 0):
+            raise ValueError(f"source distances must be finite and not negative, got {distances_mm} mm")
         if (self.sad_mm > 0) != (self.sid_mm > 0):
             raise ValueError("give both the source-isocentre and the source-detector distance, or neither")
 

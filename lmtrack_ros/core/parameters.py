@@ -110,6 +110,8 @@ def _checked(kind: Any, value: Any, constraint: Constraint, where: str) -> Any:
             raise UserError(f"{where} must be at least {constraint.minimum:g}, got {value}")
         if constraint.maximum is not None and not value <= constraint.maximum:
             raise UserError(f"{where} must be at most {constraint.maximum:g}, got {value}")
+    if value != value:
+        raise UserError(f"{where} must be a number, got {value}")
     return value
 
 

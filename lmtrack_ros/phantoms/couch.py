@@ -42,12 +42,13 @@ class CouchSimulator:
         self._pending: deque[tuple[int, CouchShift]] = deque()
 
     def command(self, shift: CouchShift, now_ns: int) -> None:
-        """Take up a shift that arrives now; ignore one that is old, lapsed or not finite."""
+        """Take up a shift that arrives now; ignore one that is old, lapsed or makes no sense."""
         last = self._accepted
         newer = (
             shift.sequence > last.sequence if shift.session == last.session else now_ns >= last.valid_until_ns
         )
-        if not newer or now_ns >= shift.valid_until_ns or not np.isfinite(shift.target_mm).all():
+        numbers = (*shift.target_mm, shift.speed_limit_mm_s)
+        if not newer or now_ns >= shift.valid_until_ns or not np.isfinite(numbers).all() or numbers[-1] < 0:
             return
         self._accepted = shift
         self._pending.append((now_ns + self._dead_time_ns, shift))
@@ -79,5 +80,5 @@ class CouchSimulator:
         distance_mm = float(np.linalg.norm(way))
         reach_mm = min(self._speed_mm_s, shift.speed_limit_mm_s) * travel_s
         if distance_mm > 0:
-            self._moving = distance_mm > reach_mm
+            self._moving = distance_mm > reach_mm and time_ns < lapses_ns
             self._position_mm = self._position_mm + way * min(1.0, reach_mm / distance_mm)
