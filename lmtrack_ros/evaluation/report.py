@@ -35,8 +35,12 @@ _ON_TERMINAL = {
 Report = Mapping[str, Any]
 
 
-def _cells(figures: Report) -> list[str]:
-    return ["–" if figures[key] is None else form.format(figures[key]) for key, _, form in _COLUMNS]
+def _cells(figures: Report, keys: Container[str] | None) -> list[str]:
+    return [
+        "–" if figures[key] is None else form.format(figures[key])
+        for key, _, form in _COLUMNS
+        if keys is None or key in keys
+    ]
 
 
 def _rows(reports: Sequence[Report], keys: Container[str] | None = None) -> list[list[str]]:

@@ -15,6 +15,7 @@ GEOMETRY = ImageGeometry(Modality.MR, (1.0, 1.0, 0.0))
 SHAPE = (120, 140)
 START = (70.0, 60.0)
 SETTINGS = {"patch_half_width_px": 12}
+LANDMARK = Landmark("a", START)
 
 
 def texture(seed=0, shape=(200, 220), grain_px=2.0):
@@ -43,7 +44,7 @@ def breathing(number):
     return (2.0 * np.sin(phase), 8.0 * np.sin(phase + 0.4))
 
 
-def started(landmarks=(Landmark("a", START),), image=None, geometry=GEOMETRY, **settings):
+def started(landmarks=(LANDMARK,), image=None, geometry=GEOMETRY, **settings):
     tracker = create_tracker("correlation", {**SETTINGS, **settings})
     tracker.initialize(frame(scene() if image is None else image, 0, geometry), landmarks)
     return tracker
