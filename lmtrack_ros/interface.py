@@ -7,7 +7,7 @@ place where millimetres become the interface's metres.
 
 import array
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, TypeAlias, cast
 
 import cv2
@@ -53,6 +53,11 @@ TOPIC_TYPES: Mapping[str, str] = MappingProxyType(
     }
 )
 """The topics of the package and what they carry."""
+
+
+def make_plain(type_name: str, **fields: Any) -> Message:
+    """Return a message as a plain object, where there is neither ROS nor a recording."""
+    return SimpleNamespace(**fields)
 
 
 def stamp_ns(time: Message) -> int:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-import numpy as np
-
+from lmtrack_ros import interface
 from lmtrack_ros.core.records import (
     CouchShift,
     CouchStatus,
@@ -108,26 +107,40 @@ class Pipeline:
             yield self._step(replace(frame, received_ns=stamps.received_ns), stamps)
 
     def _step(self, frame: Frame, stamps: LatencyStamps) -> Step:
-        landmarks = replace(self._tracker.update(frame), stamps=replace(stamps, decided_ns=0))
+        tracked = replace(self._tracker.update(frame), stamps=replace(stamps, decided_ns=0))
+        # the live gate gets metres in a message: only what went that way agrees with it to the bit
+        landmarks = interface.read_landmark_array(interface.landmark_array(interface.make_plain, tracked))
         decision = self._gate.update(landmarks, stamps.decided_ns)
         assert self._gate.target is not None
         return Step(frame, landmarks, decision, self._controller.update(self._gate.target, frame.stamp_ns))
 
 
 class Digest:
-    """A fingerprint of decisions: states, reasons, margins and targets, to the bit."""
+    """A fingerprint of decisions: states, reasons, margins and targets, to the bit of their messages."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
 
-    def add(self, decision: GateDecision, shift: CouchShift) -> None:
-        """Take up one frame's decision and shift."""
+    def add_step(self, step: Step) -> None:
+        """Take up what followed from one frame."""
+        make = interface.make_plain
+        self.add(interface.gate_decision(make, step.decision), interface.couch_shift(make, step.shift))
+
+    def add(self, decision: interface.Message, shift: interface.Message) -> None:
+        """Take up a GateDecision and the CouchShift of the same frame."""
+        target, couch = decision.target, shift.translation
         self._hash.update(
-            struct.pack("<qBQd", decision.stamp_ns, decision.state, decision.reasons, decision.margin_mm)
+            struct.pack(
+                "<qBQddddBddd",
+                interface.stamp_ns(decision.header.stamp),
+                decision.state,
+                decision.reasons,
+                decision.margin,
+                *(target.x, target.y, target.z),
+                shift.mode,
+                *(couch.x, couch.y, couch.z),
+            )
         )
-        self._hash.update(np.asarray(decision.target_mm, "<f8").tobytes())
-        self._hash.update(struct.pack("<B", shift.mode))
-        self._hash.update(np.asarray(shift.target_mm, "<f8").tobytes())
 
     def hexdigest(self) -> str:
         """Return the fingerprint so far."""

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
             transient=True,
         )
         for step in steps:
-            digest.add(step.decision, step.shift)
+            digest.add_step(step)
             states[step.decision.state] += 1
             reasons.update(str(r.name) for r in Reason if r in step.decision.reasons)
     frames = states.total()
