@@ -111,7 +111,7 @@ def test_couch_translation_is_not_rotated() -> None:
 
 
 def test_patient_to_isocenter_over_a_moved_couch() -> None:
-    """A point 10 mm to the head of an HFS patient is that far towards the gantry, and as high as the couch."""
+    """A point 10 mm to the head of an HFS patient is that far towards the gantry, as high as the couch."""
     table_top = frames.table_top_from_patient(PatientPosition.HFS)
     isocenter = frames.isocenter_from_table_top((0, 0, 3))
     assert frames.apply(isocenter @ table_top, (0, 0, 10)).tolist() == [0, 10, 3]
