@@ -61,6 +61,8 @@ class GateParameters:
         for name in ("window_lower_mm", "window_upper_mm", "window_axes"):
             if len(getattr(self, name)) != 3:
                 raise ValueError(f"{name} needs one value for each of x, y and z")
+        if len(set(self.landmarks)) != len(self.landmarks):
+            raise ValueError("landmarks names one twice")
         if self.references_mm and len(self.references_mm) != 3 * len(self.landmarks):
             raise ValueError("references_mm needs x, y and z for each name in landmarks")
         if not any(self.window_axes):
@@ -110,6 +112,7 @@ class Gate:
         self._armed = False
         self._operator_hold = False
         self._latched = Reason(0)
+        self._couch_at_fault = False
         self._good_frames = 0
         self._last = LandmarkSet(stamp_ns=0)
         self._sequence = 0
@@ -122,11 +125,11 @@ class Gate:
     # the operator --------------------------------------------------------------------------------
 
     def arm(self) -> None:
-        """Allow the beam; clears what had latched and forgets the time of the last frame."""
+        """Allow the beam; clears what had latched, unless it lasts, and forgets when the last frame was."""
         self._armed = True
         self._last = LandmarkSet(stamp_ns=0)
         self._operator_hold = False
-        self._latched = Reason(0)
+        self._latched = Reason.COUCH_FAULT if self._couch_at_fault else Reason(0)
         self._good_frames = 0
 
     def disarm(self, now_ns: int) -> GateDecision:
@@ -134,32 +137,33 @@ class Gate:
         self._armed = False
         if not self.parameters.references_mm:
             self._references.clear()
-        return self._hold(Reason.NOT_ARMED, now_ns)
+        return self._hold(Reason(0), now_ns)
 
     def set_operator_hold(self, hold: bool, now_ns: int) -> GateDecision | None:
         """Hold until released; a release by itself decides nothing, the next good frames do."""
         self._operator_hold = hold
-        return self._hold(Reason.OPERATOR_HOLD, now_ns) if hold else None
+        return self._hold(Reason(0), now_ns) if hold else None
 
     def shut_down(self, now_ns: int) -> GateDecision:
         """Return the last decision of this session: HOLD."""
         self._armed = False
-        return self._hold(Reason.NOT_ARMED | Reason.SHUTDOWN, now_ns)
+        return self._hold(Reason.SHUTDOWN, now_ns)
 
     # what comes in -------------------------------------------------------------------------------
 
     def update_couch(self, status: CouchStatus) -> None:
         """Take up where the couch is; a fault latches."""
         self.couch.add(status)
+        self._couch_at_fault = bool(status.fault)
         if status.fault:
             self._latched |= Reason.COUCH_FAULT
 
     def tick(self, now_ns: int) -> GateDecision | None:
         """Return a HOLD where the newest frame has grown too old or the couch is at fault, else None."""
         if self._silent(now_ns):
-            return self._hold(Reason.TRACKER_SILENT | self._standing_reasons(), now_ns)
+            return self._hold(Reason.TRACKER_SILENT, now_ns)
         if self._latched and self._good_frames:
-            return self._hold(self._standing_reasons(), now_ns)
+            return self._hold(Reason(0), now_ns)
         return None
 
     def update(self, landmarks: LandmarkSet, now_ns: int) -> GateDecision:
@@ -181,8 +185,9 @@ class Gate:
             reasons |= Reason.STALE_FRAME
         self._last = landmarks
 
-        margin_mm, target = self._assess(landmarks)
-        reasons |= target.reasons | self._standing_reasons()
+        reasons |= self._standing_reasons()
+        margin_mm, target = self._assess(landmarks, reasons)
+        reasons |= target.reasons
         self.target = replace(target, reasons=reasons)
         if not target.reasons and not margin_mm > 0:
             reasons |= Reason.OUTSIDE_WINDOW
@@ -220,23 +225,31 @@ class Gate:
         return reasons
 
     def _hold(self, reasons: Reason, now_ns: int) -> GateDecision:
+        """Return a HOLD for these reasons and the standing ones."""
         self._good_frames = 0
         self._sequence += 1
         return GateDecision(
             stamp_ns=now_ns,
             session=self.session,
             sequence=self._sequence,
-            reasons=reasons,
+            reasons=reasons | self._standing_reasons(),
             valid_until_ns=now_ns,
             stamps=LatencyStamps(acquired_ns=self._last.stamp_ns, decided_ns=now_ns),
         )
 
     def _needed(self, landmarks: LandmarkSet) -> tuple[tuple[str, Estimate | None], ...]:
         by_id = {e.id: e for e in landmarks.estimates}
-        return tuple((name, by_id.get(name)) for name in self.parameters.landmarks or by_id)
+        # a landmark that was followed since arming is needed even where it is left out
+        names = self.parameters.landmarks or dict.fromkeys((*self._references, *by_id))
+        return tuple((name, by_id.get(name)) for name in names)
 
-    def _assess(self, landmarks: LandmarkSet) -> tuple[float, Target]:
-        """Return the margin, mm, and the target with everything that is wrong with it."""
+    def _assess(self, landmarks: LandmarkSet, standing: Reason) -> tuple[float, Target]:
+        """Return the margin, mm, and the target with everything that is wrong with it.
+
+        Args:
+            landmarks: of one frame.
+            standing: what holds the beam anyway; references are only captured where nothing does.
+        """
         couch_mm = self.couch.position_mm(landmarks.stamp_ns)
         reasons = Reason(0)
         offset_mm: Array = np.zeros(3)
@@ -250,10 +263,14 @@ class Gate:
         constrained = np.array(self.parameters.window_axes)
         estimates = []
         needed = self._needed(landmarks)
-        for _, estimate in needed:
+        ids = [e.id for e in landmarks.estimates]
+        for name, estimate in needed:
             if estimate is None:
                 reasons |= Reason.LANDMARK_MISSING
                 continue
+            if ids.count(name) > 1:
+                # nobody knows which of them is right
+                reasons |= Reason.LANDMARK_UNCERTAIN
             estimates.append(estimate)
             reasons |= self._faults(estimate, constrained)
         if not needed:
@@ -261,11 +278,11 @@ class Gate:
         if reasons:
             return -np.inf, Target(np.full(3, np.nan), (False, False, False), reasons, couch_mm)
 
-        if self._armed:
+        if not standing:
             for estimate in estimates:
                 self._references.setdefault(estimate.id, estimate.position_mm + offset_mm)
         if not all(e.id in self._references for e in estimates):
-            return -np.inf, Target(np.full(3, np.nan), (False, False, False), Reason.NOT_ARMED, couch_mm)
+            return -np.inf, Target(np.full(3, np.nan), (False, False, False), standing, couch_mm)
 
         displacements = np.array(
             [e.position_mm + offset_mm - self._references[e.id] for e in estimates]
