@@ -139,6 +139,9 @@ def _plot_trace(axes: Any, track: Track, annotation: Annotation, run: Run) -> No
     position_mm = (track.uv_px[:, axis] - start_px) * spacing_mm
     radius_mm = np.where(np.isfinite(track.radius_mm), track.radius_mm, 0.0)
     axes.fill_between(track.frames, position_mm - radius_mm, position_mm + radius_mm, color="0.85")
+    # the radius of what is lost is wider than any motion
+    margin_mm = 0.1 * float(np.ptp(position_mm)) + 1.0
+    axes.set_ylim(position_mm.min() - margin_mm, position_mm.max() + margin_mm)
     marked = sorted(annotation.marks)
     truth_mm = [(annotation.marks[n].uv_px[axis] - start_px) * spacing_mm for n in marked]
     axes.plot(marked, truth_mm, color=np.array(_TRUTH_RGB) / 255, linewidth=0.8)
