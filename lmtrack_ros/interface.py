@@ -50,6 +50,7 @@ TOPIC_TYPES: Mapping[str, str] = MappingProxyType(
         "couch_shift": "lmtrack_ros/msg/CouchShift",
         "couch_status": "lmtrack_ros/msg/CouchStatus",
         "beam_status": "lmtrack_ros/msg/BeamStatus",
+        "diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
     }
 )
 """The topics of the package and what they carry."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
-from launch import Action, LaunchContext, LaunchDescription
 from lmtrack_ros.graph import PACKAGE, NodeDescription
 from lmtrack_ros.ros import environment
 

@@ -1,20 +1,23 @@
 """An operator's console as a node: arms, lets the couch follow, and sees what the gate decides."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from std_srvs.srv import SetBool, Trigger
 
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import CouchStatus, GateDecision, LandmarkSet
-from lmtrack_ros.ros import environment, qos
+from lmtrack_ros.ros import environment
 from lmtrack_ros.ros.convert import message_class
 
 _SPIN_S = 0.05
+_EVERY_MESSAGE = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class Operator:
@@ -37,19 +40,20 @@ class Operator:
         self._node = Node("operator", namespace=self._namespace, context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        for topic, callback, profile in (
-            ("gate", self._on_decision, qos.DECISIONS),
-            ("landmarks", self._on_landmarks, qos.STREAM),
-            ("couch_status", self._on_couch, qos.STREAM),
-        ):
-            message = message_class(interface.TOPIC_TYPES[topic])
-            self._node.create_subscription(message, topic, callback, profile)
+        self.listen("gate", self._on_decision)
+        self.listen("landmarks", self._on_landmarks)
+        self.listen("couch_status", self._on_couch)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._executor.shutdown()
         self._node.destroy_node()
         rclpy.try_shutdown(context=self._context)
+
+    def listen(self, topic: str, callback: Callable[[Any], None]) -> None:
+        """Call back with every message of one of the package's topics, none left out."""
+        type_name = interface.TOPIC_TYPES[topic]
+        self._node.create_subscription(message_class(type_name), topic, callback, _EVERY_MESSAGE)
 
     def spin(self, seconds: float) -> None:
         """Listen for a while."""
