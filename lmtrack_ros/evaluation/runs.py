@@ -100,7 +100,7 @@ def follow(
 
     Raises:
         UserError: the pixel spacing is unknown, the sequence is empty or ends before a landmark
-            starts, or the tracker refuses a landmark.
+            can be followed, or the tracker refuses a landmark or does not know it.
     """
     groups: dict[int, _Group] = {}
     for annotation in annotations:
@@ -115,10 +115,13 @@ def follow(
         began = perf_counter()
         for start, group in groups.items():
             if number == start:
-                group.tracker.initialize(frame, group.landmarks)
+                marked = group.landmarks if group.tracker.needs_initialization else []
+                group.tracker.initialize(frame, marked)
             elif number > start:
+                wanted = {landmark.id for landmark in group.landmarks}
                 for estimate in group.tracker.update(frame).estimates:
-                    estimates[estimate.id].append((number, estimate))
+                    if estimate.id in wanted:
+                        estimates[estimate.id].append((number, estimate))
         if number > min(groups):
             seconds += perf_counter() - began
             updates += 1
@@ -127,6 +130,9 @@ def follow(
         raise UserError(f"{source.info.name}: the pixel spacing is unknown, so there are no millimetres")
     if frames <= max(groups):
         raise UserError(f"{source.info.name} has {frames} frames; a landmark starts on frame {max(groups)}")
+    for landmark_id, found in estimates.items():
+        if not found:
+            raise UserError(f"{name} gives no estimate of '{landmark_id}' in {source.info.name}")
     tracks = tuple(Track.of(a.landmark, estimates[a.landmark.id]) for a in annotations)
     fps = updates / seconds if seconds else 0.0
     return Run(name, frames, geometry, source.info.rate_hz, tracks, fps)

@@ -17,10 +17,10 @@ For each landmark and frame:
    reference patch, never changed, agrees on the position (the drift correction of Matthews,
    Ishikawa and Baker 2004, The template update problem): appearance may change, the place may not.
 
-As long as every way back leads home and neither confidence nor likeness falls, continuity vouches for the landmark. One
-that was lost, or jumped, is sought in a wider area round where it was last tracked. Only its looks can
-vouch for it then: it stays UNCERTAIN, and its templates as they are, until it has been about as like the
-reference patch as it used to be, and consistent, for some frames.
+As long as every way back leads home and neither confidence nor likeness falls, continuity vouches for
+the landmark. One that was lost, or jumped, is sought in a wider area round where it was last tracked.
+Only its looks can vouch for it then: it stays UNCERTAIN, and its templates as they are, until it has been
+about as like the reference patch as it used to be, and consistent, for some frames.
 """
 
 import math
@@ -125,7 +125,7 @@ class CorrelationParameters:
         3.0, "Error that the confidence allows for, mm.", minimum=0.1, maximum=100.0
     )
     tracked_confidence: float = parameter(
-        0.5, "Least confidence of a TRACKED estimate.", minimum=0.0, maximum=1.0
+        0.5, "Least confidence of a TRACKED estimate.", minimum=0.1, maximum=1.0
     )
 
 
@@ -268,9 +268,10 @@ class CorrelationTracker:
     def _follow(self, target: _Target, levels: Sequence[Image], geometry: ImageGeometry | None) -> Estimate:
         p = self._parameters
         settled = target.consistent_frames >= p.confirm_frames
-        candidate, lead = self._search(
-            target, levels, p.search_radius_mm if settled else p.reacquire_radius_mm
-        )
+        if settled:
+            candidate, lead = self._search(target, levels, target.uv, p.search_radius_mm)
+        else:
+            candidate, lead = self._search(target, levels, target.home_uv, p.reacquire_radius_mm)
         match = self._refine(target, levels[0], candidate)
         if match.similarity < p.lost_similarity:
             return _lose(target, geometry)
@@ -286,12 +287,13 @@ class CorrelationTracker:
         leads_home = self._length_mm(target, round_trip_px) <= p.tolerance_mm
         vouched = leads_home and (continuous or target.is_familiar(match.likeness))
         target.consistent_frames = target.consistent_frames + 1 if vouched else 0
-        if target.consistent_frames < p.confirm_frames:
+        confirmed = target.consistent_frames >= p.confirm_frames
+        if not confirmed:
             # it may be anything of like look in the area that is searched
             sigma_px = p.reacquire_radius_mm / 2 / self._spacing_mm
             confidence = self._confidence(target, match, lead, sigma_px)
         target.uv = match.uv
-        if confidence >= p.tracked_confidence:
+        if confirmed and confidence >= p.tracked_confidence:
             target.status = Status.TRACKED
             target.home_uv = match.uv
             target.learn(match.likeness, spread_px2)
@@ -303,12 +305,14 @@ class CorrelationTracker:
             target.landmark, geometry, target.status, tuple(match.uv), tuple(sigma_px), confidence
         )
 
-    def _search(self, target: _Target, levels: Sequence[Image], radius_mm: float) -> tuple[Point, float]:
+    def _search(
+        self, target: _Target, levels: Sequence[Image], around: Point, radius_mm: float
+    ) -> tuple[Point, float]:
         """Return the most likely position, px at full resolution, and its lead over the next one."""
         p, level = self._parameters, self._search_level
         image, scale, extent = levels[level], 2**level, target.extents[level]
         pitch_mm = self._spacing_mm * scale
-        centre = target.home_uv / scale
+        centre = around / scale
         window = Window.around(image.shape, centre, max(3, round(radius_mm / float(pitch_mm.min()))))
         scores = (
             similarity(image, target.reference[level], extent, window)
@@ -351,9 +355,12 @@ class CorrelationTracker:
 
         Returns:
             (2,) how far from the last position that ends, px along each image axis; infinite where
-            there is no last position.
+            there is no last position, or none that is near enough to come from.
         """
-        if self._previous is None or target.status is Status.LOST:
+        moved_mm = float(np.linalg.norm((uv - target.uv) * self._spacing_mm))
+        # to the corner of the square that a settled landmark is sought in
+        reach_mm = math.sqrt(2) * self._parameters.search_radius_mm
+        if self._previous is None or target.status is Status.LOST or moved_mm > reach_mm:
             return np.full(2, np.inf)
         # wide enough to see that what is at a wrong place now was there before
         reach_px = math.ceil(float(np.abs(uv - target.uv).max())) + _ROUND_TRIP_MARGIN_PX
