@@ -149,7 +149,7 @@ def read_image(msg: Message) -> NDArray[np.generic]:
     channels = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}.get(msg.encoding, 1)
     row_bytes = msg.width * channels * dtype.itemsize
     data = np.frombuffer(msg.data, np.uint8)
-    if msg.step < row_bytes or data.size < msg.height * msg.step or data.size == 0:
+    if msg.step < row_bytes or data.size < msg.height * msg.step or msg.height * row_bytes == 0:
         raise UserError(
             f"image of {msg.width}x{msg.height} {msg.encoding}, step {msg.step}, has only {data.size} bytes"
         )
@@ -230,7 +230,7 @@ def read_image_geometry(msg: Message) -> ImageGeometry:
     projection = np.array(msg.projection, dtype=float).reshape(3, 4)
     projection[:, :3] *= _M_PER_MM
     try:
-        return ImageGeometry(
+        geometry = ImageGeometry(
             modality=Modality(msg.modality),
             spacing_mm=tuple(np.array(msg.spacing, dtype=float) / _M_PER_MM),
             mount=_MOUNTS[msg.mount],
@@ -241,6 +241,12 @@ def read_image_geometry(msg: Message) -> ImageGeometry:
         )
     except (ValueError, IndexError) as error:
         raise UserError(f"image geometry is unusable: {error}") from error
+    if msg.parent_frame != geometry.frame_id:
+        raise UserError(
+            f"image geometry is unusable: the pose of an imager that is fixed to the {geometry.mount.value} "
+            f"is in '{geometry.frame_id}', not in '{msg.parent_frame}'"
+        )
+    return geometry
 
 
 # landmarks ---------------------------------------------------------------------------------------
