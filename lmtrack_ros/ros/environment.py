@@ -10,7 +10,8 @@ from pathlib import Path
 
 from lmtrack_ros.configuration import share_directories
 
-FASTDDS_PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
+FASTDDS_PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
+"""What Fast DDS 2.14, that of Jazzy, reads; FASTDDS_DEFAULT_PROFILES_FILE is for version 3."""
 
 
 def prepare(environment: MutableMapping[str, str] = os.environ) -> None:

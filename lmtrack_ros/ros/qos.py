@@ -11,11 +11,14 @@ from rclpy.qos import (
 
 IMAGES = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
-    depth=1,
+    depth=5,
     reliability=ReliabilityPolicy.BEST_EFFORT,
     durability=DurabilityPolicy.VOLATILE,
 )
-"""Only the newest frame counts."""
+"""Only the newest frame counts, and the tracker's mailbox keeps no other.
+
+The few more that the middleware holds let a busy node see, and count, the frames that it skips.
+"""
 
 LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
