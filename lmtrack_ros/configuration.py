@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +62,39 @@ def load(path: Path) -> dict[str, dict[str, Any]]:
     for node, section in content.items():
         if not isinstance(section, Mapping) or set(section) != {"ros__parameters"}:
             raise UserError(f"'{path}': section '{node}' must hold 'ros__parameters:' and nothing else")
-        nodes[str(node)] = nested(section["ros__parameters"] or {})
+        parameters = section["ros__parameters"] or {}
+        if not isinstance(parameters, Mapping):
+            raise UserError(f"'{path}': 'ros__parameters:' of '{node}' must hold parameters by name")
+        try:
+            nodes[str(node)] = nested(parameters)
+        except UserError as error:
+            raise UserError(f"'{path}': {node}: {error}") from error
     return nodes
 
 
 def nested(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters with every dotted name as a nested mapping."""
+    """Return parameters with every dotted name as a nested mapping.
+
+    Raises:
+        UserError: a name stands for two values, or for a value and for a group.
+    """
     result: dict[str, Any] = {}
-    for name, value in parameters.items():
-        *groups, leaf = str(name).split(".")
+    for path, value in _leaves(parameters, ()):
         into = result
-        for group in groups:
+        for group in path[:-1]:
             into = into.setdefault(group, {})
-        if isinstance(value, Mapping):
-            into.setdefault(leaf, {}).update(nested(value))
-        else:
-            into[leaf] = value
+            if not isinstance(into, dict):
+                raise UserError(f"'{group}' is both a parameter and a group of parameters")
+        if path[-1] in into:
+            raise UserError(f"'{'.'.join(path)}' is given twice")
+        into[path[-1]] = value
     return result
+
+
+def _leaves(parameters: Mapping[str, Any], prefix: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, value in parameters.items():
+        path = (*prefix, *str(name).split("."))
+        if isinstance(value, Mapping):
+            yield from _leaves(value, path)
+        else:
+            yield path, value
