@@ -1,0 +1,79 @@
+"""Writes docs/parameters.md from the parameter dataclasses: .venv/bin/python tools/parameter_tables.py."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lmtrack_ros.core.parameters import constraint_of, defaults, field_types
+from lmtrack_ros.nodes.couch_simulator import CouchSimulatorNodeParameters
+from lmtrack_ros.nodes.gating import GatingParameters
+from lmtrack_ros.nodes.image_source import SourceParameters
+from lmtrack_ros.nodes.recorder import RecorderParameters
+from lmtrack_ros.nodes.tracker import TrackerParameters
+from lmtrack_ros.trackers import tracker_class, tracker_names
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "parameters.md"
+
+NODES = {
+    "image_source": SourceParameters,
+    "tracker": TrackerParameters,
+    "gating": GatingParameters,
+    "couch_simulator": CouchSimulatorNodeParameters,
+    "recorder": RecorderParameters,
+}
+
+
+def rows(cls: type, prefix: str = "") -> Iterator[str]:
+    """Yield a table row for each parameter of a class."""
+    initial, kinds = defaults(cls), field_types(cls)
+    for field in fields(cls):
+        name, kind = prefix + field.name, kinds[field.name]
+        if is_dataclass(kind):
+            yield from rows(kind, f"{name}.")
+            continue
+        constraint = constraint_of(cls, field.name)
+        low, high = constraint.minimum, constraint.maximum
+        bounds = "" if low is None and high is None else f"{shown(low)} … {shown(high)}"
+        if constraint.choices:
+            bounds = ", ".join(f"`{c}`" for c in constraint.choices if c)
+        yield f"| `{name}` | {default(initial[field.name])} | {bounds} | {constraint.description} |"
+
+
+def shown(bound: float | None) -> str:
+    """Return a bound as text; empty where there is none."""
+    return "" if bound is None else f"{bound:g}"
+
+
+def default(value: Any) -> str:
+    """Return a default as YAML would have it."""
+    if isinstance(value, tuple):
+        return "`[" + ", ".join(default(v).strip("`") for v in value) + "]`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value!r}`".replace("'", '"')
+
+
+def page() -> str:
+    """Return the text of the page."""
+    parts = [
+        "# Parameters\n",
+        "Made by `tools/parameter_tables.py` from the parameter dataclasses; do not edit. Names carry",
+        "their unit.",
+        "Every node also has `autostart` (default `true`): configure and activate by itself.\n",
+    ]
+    head = "| name | default | range | meaning |\n|---|---|---|---|"
+    for node, cls in NODES.items():
+        parts += [f"## {node}\n", head, *rows(cls)]
+        if node == "tracker":
+            for name in tracker_names():
+                parts += rows(tracker_class(name).Parameters, f"{name}.")  # type: ignore[attr-defined]
+        parts.append("")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
