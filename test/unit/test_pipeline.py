@@ -1,0 +1,170 @@
+"""The lock-step pipeline: the same decisions from the same frames, and different ones from others."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lmtrack_ros.core.records import (
+    NS_PER_MS,
+    CouchMode,
+    CouchStatus,
+    Frame,
+    GateState,
+    Landmark,
+    LatencyStamps,
+    MarkedLandmarks,
+    Reason,
+)
+from lmtrack_ros.gating.couch_controller import CouchController, CouchParameters
+from lmtrack_ros.gating.gate import Gate, GateParameters
+from lmtrack_ros.phantoms.motion import BreathingParameters
+from lmtrack_ros.phantoms.ultrasound import UltrasoundParameters, UltrasoundPhantom
+from lmtrack_ros.pipeline import Digest, Pipeline, Step, Timing
+from lmtrack_ros.trackers import create_tracker
+
+LATENCY_NS = 60 * NS_PER_MS
+LIVE = Timing(LATENCY_NS)
+VESSEL = "portal_vein"
+GATE = GateParameters(
+    landmarks=(VESSEL,),
+    window_lower_mm=(0.0, -5.0, -5.0),
+    window_upper_mm=(0.0, 5.0, 5.0),
+    window_axes=(False, True, True),
+    resume_frames=3,
+)
+COUCH = CouchParameters(tracking=True, axes=(False, True, True))
+
+
+@pytest.fixture(scope="module")
+def phantom() -> UltrasoundPhantom:
+    return UltrasoundPhantom(UltrasoundParameters(breathing=BreathingParameters(6.0, 1.0, 4.0)))
+
+
+@pytest.fixture(scope="module")
+def frames(phantom: UltrasoundPhantom) -> tuple[Frame, ...]:
+    return tuple(frame for frame, _ in zip(phantom, range(10), strict=False))
+
+
+@pytest.fixture(scope="module")
+def marked(phantom: UltrasoundPhantom) -> MarkedLandmarks:
+    uv_px = {e.id: e.uv_px for e in phantom.truth(1, 0.0).estimates}[VESSEL]
+    return MarkedLandmarks((Landmark(VESSEL, uv_px),))
+
+
+def still_couch(frames: Iterable[Frame], y_mm: float = 0.0) -> list[CouchStatus]:
+    return [CouchStatus(f.stamp_ns, np.array([0.0, y_mm, 0.0])) for f in frames]
+
+
+def run(
+    frames: Iterable[Frame],
+    marked: MarkedLandmarks,
+    *,
+    timing: Timing = LIVE,
+    couch: Iterable[CouchStatus] = (),
+) -> list[Step]:
+    gate = Gate(GATE, 1)
+    gate.arm()
+    pipeline = Pipeline(create_tracker("correlation"), marked, gate, CouchController(COUCH, 1), timing)
+    return list(pipeline.run(frames, couch))
+
+
+def digest(steps: Iterable[Step]) -> str:
+    result = Digest()
+    for step in steps:
+        result.add_step(step)
+    return result.hexdigest()
+
+
+def test_vessel_is_followed_and_the_gate_opens(
+    phantom: UltrasoundPhantom, frames: tuple[Frame, ...], marked: MarkedLandmarks
+) -> None:
+    steps = run(frames, marked)
+    states = [step.decision.state for step in steps]
+    assert states == [GateState.HOLD] * 2 + [GateState.BEAM_ON] * 8
+    for index, step in enumerate(steps):
+        truth = phantom.truth(1, index / 30).estimates[0]
+        np.testing.assert_allclose(step.landmarks.estimates[0].uv_px, truth.uv_px, atol=1.5)
+        assert step.decision.stamp_ns == step.frame.stamp_ns == frames[index].stamp_ns
+
+
+def test_same_frames_give_the_same_digest(frames: tuple[Frame, ...], marked: MarkedLandmarks) -> None:
+    couch = still_couch(frames)
+    assert digest(run(frames, marked, couch=couch)) == digest(run(frames, marked, couch=couch))
+
+
+def test_any_change_changes_the_digest(frames: tuple[Frame, ...], marked: MarkedLandmarks) -> None:
+    """A picture, a frame that is missing, and the couch each leave their mark."""
+    couch = still_couch(frames)
+    moved = (*frames[:6], replace(frames[6], image=np.roll(frames[6].image, 1, axis=0)), *frames[7:])
+    digests = [
+        digest(run(frames, marked, couch=couch)),
+        digest(run(moved, marked, couch=couch)),
+        digest(run(frames[:-1], marked, couch=couch)),
+        digest(run((*frames[:4], *frames[5:]), marked, couch=couch)),
+        digest(run(frames, marked, couch=still_couch(frames, 1.0))),
+        digest(run(frames, marked)),
+    ]
+    assert len(set(digests)) == len(digests)
+
+
+def test_digest_of_nothing_is_not_that_of_something(
+    frames: tuple[Frame, ...], marked: MarkedLandmarks
+) -> None:
+    assert digest([]) != digest(run(frames[:1], marked))
+
+
+def test_virtual_latency_is_the_time_of_the_decision(
+    frames: tuple[Frame, ...], marked: MarkedLandmarks
+) -> None:
+    (step,) = run(frames[:1], marked)
+    at_ns = frames[0].stamp_ns + LATENCY_NS
+    assert step.decision.stamps == LatencyStamps(frames[0].stamp_ns, at_ns, at_ns, at_ns)
+    assert step.frame.received_ns == at_ns
+
+
+def test_latency_beyond_the_age_limit_holds(frames: tuple[Frame, ...], marked: MarkedLandmarks) -> None:
+    steps = run(frames, marked, timing=Timing(201 * NS_PER_MS))
+    assert all(Reason.STALE_FRAME in step.decision.reasons for step in steps)
+
+
+def test_only_frames_that_the_recorded_run_decided_on_are_decided_on(
+    frames: tuple[Frame, ...], marked: MarkedLandmarks
+) -> None:
+    """At the recorded times, and with the first frame to start from even where none was decided on it."""
+    kept = (frames[2], frames[3], frames[7])
+    recorded = {
+        f.stamp_ns: LatencyStamps(f.stamp_ns, f.stamp_ns + 1, f.stamp_ns + 2, f.stamp_ns + 3) for f in kept
+    }
+    steps = run(frames, marked, timing=Timing(LATENCY_NS, recorded))
+    assert [s.decision.stamp_ns for s in steps] == [f.stamp_ns for f in kept]
+    assert [s.decision.stamps for s in steps] == list(recorded.values())
+    assert all(s.landmarks.estimates[0].uv_px for s in steps)
+
+
+def test_frames_before_the_marked_one_do_not_count(
+    phantom: UltrasoundPhantom, frames: tuple[Frame, ...]
+) -> None:
+    uv_px = phantom.truth(1, 4 / 30).estimates[0].uv_px
+    later = MarkedLandmarks((Landmark(VESSEL, uv_px),), frames[4].stamp_ns)
+    steps = run(frames, later)
+    assert [s.frame.stamp_ns for s in steps] == [f.stamp_ns for f in frames[4:]]
+    np.testing.assert_allclose(steps[0].landmarks.estimates[0].uv_px, uv_px, atol=0.1)
+
+
+def test_couch_is_known_from_its_stamp_on(frames: tuple[Frame, ...], marked: MarkedLandmarks) -> None:
+    """A status that is newer than a decision cannot have been known to it."""
+    late = frames[5].stamp_ns
+    statuses = [CouchStatus(late + i * 20 * NS_PER_MS) for i in range(40)]
+    steps = run(frames, marked, couch=statuses)
+    known = [step.shift.mode is CouchMode.TRACKING for step in steps]
+    assert known == [frame.stamp_ns >= late for frame in frames]
+
+
+def test_fault_of_the_couch_holds_from_then_on(frames: tuple[Frame, ...], marked: MarkedLandmarks) -> None:
+    couch = still_couch(frames)
+    couch[6] = replace(couch[6], fault="motor")
+    faults = [Reason.COUCH_FAULT in s.decision.reasons for s in run(frames, marked, couch=couch)]
+    # the status of frame 6 is there before the decision on frame 5, a latency of almost two frames later
+    assert faults == [False] * 5 + [True] * 5
