@@ -1,0 +1,181 @@
+"""A user's mistakes end in one clear line and exit code 2, and leave nothing half written."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lmtrack_ros import interface
+from lmtrack_ros.recording import Recording
+
+LMTRACK = [sys.executable, "-m", "lmtrack_ros.cli.main"]
+
+
+@pytest.fixture
+def sequence(tmp_path: Path) -> Path:
+    """A short sequence of a shifting texture, with one landmark."""
+    folder = tmp_path / "sequence"
+    (folder / "frames").mkdir(parents=True)
+    texture = cv2.GaussianBlur(
+        np.random.default_rng(1).integers(0, 255, (140, 160), dtype=np.uint8), (0, 0), 2
+    )
+    for index in range(8):
+        cv2.imwrite(str(folder / "frames" / f"{index}.png"), texture[index : index + 120, :150])
+    (folder / "sequence.yaml").write_text(
+        "modality: ultrasound\nimages: frames/*.png\nspacing_mm: [0.5, 0.5]\nrate_hz: 20.0\n"
+    )
+    rows = "".join(f"{i},spot,70,{60 - i},1,0,xy\n" for i in range(8))
+    (folder / "landmarks.csv").write_text(f"frame,landmark,x_px,y_px,certain,spread_px,axes\n{rows}")
+    return folder
+
+
+def lmtrack(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*LMTRACK, *map(str, arguments)], capture_output=True, text=True, timeout=90, cwd=cwd, check=False
+    )
+
+
+def assert_one_line(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    lines = result.stderr.strip().splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert result.returncode == 2, result
+    assert result.stdout == ""
+    assert len(errors) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in errors[0]
+
+
+def configuration(path: Path, **sections: object) -> Path:
+    import yaml
+
+    path.write_text(yaml.safe_dump({name: {"ros__parameters": p} for name, p in sections.items()}))
+    return path
+
+
+def test_missing_file(domain: int, tmp_path: Path) -> None:
+    for verb in (
+        ("convert", "--out", tmp_path / "out"),
+        ("replay", "--config", "demo"),
+        ("evaluate", "--sequence"),
+    ):
+        name, *options = verb
+        gone = tmp_path / "gone.mp4"
+        arguments = (name, *options, gone) if name == "evaluate" else (name, gone, *options)
+        assert_one_line(lmtrack(*arguments), "gone.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_broken_video(domain: int, tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"not a video")
+    out = tmp_path / "out"
+    assert_one_line(
+        lmtrack("convert", tmp_path / "broken.mp4", "--out", out, "--modality", "mr"), "broken.mp4"
+    )
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_unknown_key(domain: int, sequence: Path, tmp_path: Path) -> None:
+    config = configuration(tmp_path / "c.yaml", tracker={}, gating={"max_age": 100.0})
+    assert_one_line(lmtrack("replay", sequence, "--config", config), "max_age", "Did you mean 'max_age_ms'?")
+
+
+def test_unknown_key_of_a_live_node(domain: int, tmp_path: Path) -> None:
+    config = configuration(tmp_path / "c.yaml", gating={"max_age": 100.0})
+    result = lmtrack("run", config)
+    assert result.returncode == 2, result
+    assert "Did you mean 'max_age_ms'?" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_wrong_tracker_name(domain: int, sequence: Path) -> None:
+    result = lmtrack("evaluate", "--sequence", sequence, "--tracker", "corelation")
+    assert_one_line(result, "corelation", "Did you mean 'correlation'?")
+
+
+def test_landmark_outside_the_image(domain: int, sequence: Path, tmp_path: Path) -> None:
+    config = configuration(
+        tmp_path / "c.yaml", tracker={"landmarks": ["spot"], "pixels": [700.0, 60.0]}, gating={}
+    )
+    assert_one_line(lmtrack("replay", sequence, "--config", config), "spot", "outside")
+
+
+def test_evaluate_prints_one_object(domain: int, sequence: Path) -> None:
+    result = lmtrack("evaluate", "--sequence", sequence, "--tracker", "correlation", "--json")
+    assert result.returncode == 0, result
+    scores = json.loads(result.stdout)
+    keys = (
+        "sequence tracker frames landmarks te_mean_mm te_std_mm te_p95_mm te_max_mm lost_fraction coverage95 "
+        "radius_median_mm te_mean_with_lost_mm fps per_landmark"
+    )
+    assert set(keys.split()) <= set(scores)
+    assert scores["te_mean_mm"] < 0.1
+    assert scores["lost_fraction"] == 0
+
+
+def test_replay_of_a_converted_sequence_repeats(domain: int, sequence: Path, tmp_path: Path) -> None:
+    """The same recording twice gives the same digest, from another directory as well."""
+    assert lmtrack("convert", sequence, "--out", tmp_path / "r.mcap").returncode == 0
+    config = configuration(
+        tmp_path / "c.yaml",
+        tracker={},
+        gating={
+            "window_axes": [False, True, True],
+            "window_lower_mm": [0.0, -9.0, -9.0],
+            "window_upper_mm": [0.0, 9.0, 9.0],
+        },
+    )
+    one, two = (
+        json.loads(lmtrack("replay", tmp_path / "r.mcap", "--config", config, "--json", cwd=d).stdout)
+        for d in (None, tmp_path)
+    )
+    assert one == two
+    assert one["frames"] == 8
+    assert one["duty_cycle"] > 0.5
+
+
+def test_doctor_finds_what_is_needed(domain: int) -> None:
+    result = lmtrack("doctor", "--json")
+    assert result.returncode == 0, result
+    states = {f["part"]: f["state"] for f in json.loads(result.stdout)["findings"]}
+    assert states["ROS 2"] == states["messages"] == "ok"
+
+
+def test_demo_closes_the_loop_and_leaves_recording_and_picture(domain: int, tmp_path: Path) -> None:
+    result = lmtrack("demo", "--out", tmp_path, "--still", 5, "--tracking", 10, "--json")
+    assert result.returncode == 0, result
+    summary = json.loads(result.stdout)
+    assert summary["frames_tracked"] > 200
+    assert 0 < summary["duty_cycle"] < 1
+    assert summary["residual_ratio"] < 0.6
+    assert summary["ended_in"] == "HOLD"
+    assert cv2.imread(str(tmp_path / "demo.png")) is not None
+    with Recording(tmp_path / "recording") as recording:
+        for topic in ("image", "image_geometry", "landmarks", "gate", "couch_shift", "couch_status", "truth"):
+            assert recording.has(topic), topic
+
+
+def test_interrupted_demo_ends_in_a_last_hold(domain: int, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*LMTRACK, "demo", "--out", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    log = tmp_path / "log" / "gating.log"
+    until = time.monotonic() + 40
+    while time.monotonic() < until and not (log.is_file() and "armed, session" in log.read_text()):
+        time.sleep(0.1)
+    time.sleep(1.5)
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=40)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    with Recording(tmp_path / "recording") as recording:
+        decisions = [interface.read_gate_decision(m) for _, m, _ in recording.messages(["gate"])]
+    assert decisions[-1].state == 0
+    assert "SHUTDOWN" in str(decisions[-1].reasons.name)
