@@ -178,7 +178,6 @@ class Gate:
         if previous_ns and self._silent(now_ns):
             # a tick before this frame would have held: the good frames must be in a row
             reasons |= Reason.FRAME_GAP
-            self._good_frames = 0
         if not 0 < landmarks.stamp_ns <= now_ns + _FUTURE_TOLERANCE_NS or landmarks.stamp_ns < previous_ns:
             self._latched |= Reason.TIME_BACKWARDS
         if now_ns - landmarks.stamp_ns > self._max_age_ns:
