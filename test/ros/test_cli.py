@@ -61,24 +61,20 @@ def configuration(path: Path, **sections: object) -> Path:
 
 
 def test_missing_file(domain: int, tmp_path: Path) -> None:
-    for verb in (
-        ("convert", "--out", tmp_path / "out"),
-        ("replay", "--config", "demo"),
-        ("evaluate", "--sequence"),
+    gone = tmp_path / "gone.mp4"
+    for arguments in (
+        ("convert", gone, "--out", tmp_path / "out"),
+        ("replay", gone, "--config", "demo"),
+        ("evaluate", "--sequence", gone),
     ):
-        name, *options = verb
-        gone = tmp_path / "gone.mp4"
-        arguments = (name, *options, gone) if name == "evaluate" else (name, gone, *options)
         assert_one_line(lmtrack(*arguments), "gone.mp4")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_broken_video(domain: int, tmp_path: Path) -> None:
-    (tmp_path / "broken.mp4").write_bytes(b"not a video")
-    out = tmp_path / "out"
-    assert_one_line(
-        lmtrack("convert", tmp_path / "broken.mp4", "--out", out, "--modality", "mr"), "broken.mp4"
-    )
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video")
+    assert_one_line(lmtrack("convert", broken, "--out", tmp_path / "out", "--modality", "mr"), "broken.mp4")
     assert not list(tmp_path.glob("out*"))
 
 

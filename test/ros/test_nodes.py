@@ -1,0 +1,402 @@
+"""Each node alone, over real DDS, with a probe beside it."""
+
+import array
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import matched
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from lmtrack_ros import interface
+from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
+from lmtrack_ros.core.records import (
+    NS_PER_MS,
+    NS_PER_S,
+    CouchMode,
+    CouchShift,
+    Estimate,
+    Frame,
+    GateState,
+    LandmarkSet,
+    Reason,
+    Status,
+)
+from lmtrack_ros.nodes.couch_simulator import CouchSimulatorNode
+from lmtrack_ros.nodes.gating import GatingNode
+from lmtrack_ros.nodes.image_source import ImageSource
+from lmtrack_ros.nodes.recorder import RecorderNode
+from lmtrack_ros.nodes.tracker import TrackerNode
+from lmtrack_ros.phantoms import open_phantom
+from lmtrack_ros.recording import Recording
+from lmtrack_ros.ros.convert import make, message_class
+from lmtrack_ros.ros.image import read_image
+
+MODALITY = Modality.ULTRASOUND
+LONG_AGO = make("builtin_interfaces/msg/Time", sec=0, nanosec=5)
+INITIALIZE = message_class("lmtrack_ros/srv/InitializeLandmarks")
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Frame]:
+    return list(islice(open_phantom("ultrasound"), 12))
+
+
+def image(frame: Frame, stamp_ns: int | None = None) -> Any:
+    return interface.image(make, frame.image, stamp_ns or frame.stamp_ns, "imager")
+
+
+def geometry(frame: Frame, stamp_ns: int = 1) -> Any:
+    assert frame.geometry is not None
+    return interface.image_geometry(make, frame.geometry, stamp_ns, "imager")
+
+
+class TestTracker:
+    """The tracker node."""
+
+    def request(self, **fields: Any) -> Any:
+        return INITIALIZE.Request(**fields)
+
+    def start(self, ros: Any, frames: list[Frame], **parameters: Any) -> tuple[Any, list[Any], Any]:
+        node = ros.add(TrackerNode, **parameters)
+        landmarks = ros.listen("landmarks")
+        images, geometries = ros.publisher("image"), ros.publisher("image_geometry")
+        ros.spin_until(lambda: matched((images, geometries)))
+        geometries.publish(geometry(frames[0]))
+        ros.spin_until(lambda: node._geometry is not None)
+        return node, landmarks, images
+
+    def test_follows_what_the_service_marks(self, ros: Any, frames: list[Frame]) -> None:
+        """Landmarks marked on a past frame are followed in the next ones, in isocenter."""
+        node, landmarks, images = self.start(ros, frames)
+        for frame in frames[:3]:
+            images.publish(image(frame))
+            ros.spin_until(lambda stamp=frame.stamp_ns: stamp in node._buffer)
+        assert not landmarks, "nothing was asked for yet"
+        truth = open_phantom("ultrasound").truth(1, (frames[1].stamp_ns - frames[0].stamp_ns) / NS_PER_S)
+        sec, nanosec = divmod(frames[1].stamp_ns, NS_PER_S)
+        response = ros.call(
+            INITIALIZE,
+            "initialize_landmarks",
+            self.request(
+                stamp=make("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec),
+                ids=[e.id for e in truth.estimates],
+                pixels=[v for e in truth.estimates for v in e.uv_px],
+            ),
+        )
+        assert response.accepted, response.message
+        images.publish(image(frames[3]))
+        ros.spin_until(lambda: bool(landmarks))
+        found = interface.read_landmark_array(landmarks[-1])
+        assert found.stamp_ns == frames[3].stamp_ns
+        assert found.frame_id == "isocenter"
+        assert found.stamps.acquired_ns == frames[3].stamp_ns
+        assert 0 < found.stamps.received_ns <= found.stamps.tracked_ns
+        expected = open_phantom("ultrasound").truth(1, (frames[3].stamp_ns - frames[0].stamp_ns) / NS_PER_S)
+        for estimate, true in zip(found.estimates, expected.estimates, strict=True):
+            assert estimate.status is Status.TRACKED
+            assert estimate.observed == (False, True, True)
+            np.testing.assert_allclose(estimate.position_mm[1:], true.position_mm[1:], atol=0.3)
+
+    @pytest.mark.parametrize(
+        ("fields", "reason"),
+        [
+            ({"ids": ["a"], "pixels": [900.0, 10.0]}, "outside the image"),
+            ({"ids": ["a"], "pixels": [float("nan"), 10.0]}, "outside the image"),
+            ({"ids": ["a", "b"], "pixels": [1.0, 2.0, 3.0]}, "pixels needs"),
+            ({"ids": [], "pixels": []}, "pixels needs"),
+            ({"ids": ["a"], "pixels": [9.0, 9.0], "axes": [True]}, "axes needs"),
+            (
+                {
+                    "stamp": make("builtin_interfaces/msg/Time", sec=0, nanosec=5),
+                    "ids": ["a"],
+                    "pixels": [9.0, 9.0],
+                },
+                "not among the last",
+            ),
+        ],
+        ids=["outside", "nan", "short", "empty", "axes", "unknown-frame"],
+    )
+    def test_refuses_with_a_reason(
+        self, ros: Any, frames: list[Frame], fields: dict[str, Any], reason: str
+    ) -> None:
+        node, _, images = self.start(ros, frames)
+        images.publish(image(frames[0]))
+        ros.spin_until(lambda: bool(node._buffer))
+        response = ros.call(
+            INITIALIZE,
+            "initialize_landmarks",
+            self.request(**fields),
+        )
+        assert not response.accepted
+        assert reason in response.message
+
+    def test_survives_malformed_images(self, ros: Any, frames: list[Frame]) -> None:
+        node, landmarks, images = self.start(ros, frames, landmarks=["vein"], pixels=[178.0, 124.0])
+        short = image(frames[0])
+        short.data = array.array("B", b"123")
+        odd = image(frames[0])
+        odd.encoding = "yuv422"
+        for broken in (short, odd, message_class("sensor_msgs/msg/Image")()):
+            images.publish(broken)
+        ros.spin(0.3)
+        assert not node._buffer
+        images.publish(image(frames[0]))
+        ros.spin_until(lambda: bool(landmarks))
+
+    def test_without_geometry_there_is_no_position(self, ros: Any, frames: list[Frame]) -> None:
+        ros.add(TrackerNode, landmarks=["vein"], pixels=[178.0, 124.0])
+        landmarks, images = ros.listen("landmarks"), ros.publisher("image")
+        ros.spin_until(lambda: matched((images,)))
+        images.publish(image(frames[0]))
+        ros.spin_until(lambda: bool(landmarks))
+        (estimate,) = interface.read_landmark_array(landmarks[0]).estimates
+        assert np.isnan(estimate.position_mm).all()
+        assert estimate.observed == (False, False, False)
+
+    def test_moving_imager_needs_the_geometry_of_each_frame(self, ros: Any, frames: list[Frame]) -> None:
+        ros.add(TrackerNode, moving_imager=True, landmarks=["vein"], pixels=[178.0, 124.0])
+        landmarks = ros.listen("landmarks")
+        images = ros.publisher("image")
+        geometries = ros.probe.create_publisher(
+            message_class("lmtrack_ros/msg/ImageGeometry"), "image_geometry", 10
+        )
+        ros.spin_until(lambda: matched((images, geometries)))
+        moved = ImageGeometry(MODALITY, (0.5, 0.5, 0.0), Mount.PATIENT, frames[0].geometry.pose)
+        for frame in frames[:3]:
+            images.publish(image(frame))
+            if frame is not frames[1]:
+                geometries.publish(interface.image_geometry(make, moved, frame.stamp_ns, "imager"))
+        ros.spin_until(lambda: len(landmarks) >= 2)
+        ros.spin(0.2)
+        stamps = [interface.stamp_ns(m.header.stamp) for m in landmarks]
+        assert stamps == [frames[0].stamp_ns, frames[2].stamp_ns]
+
+    def test_can_be_stopped_and_started_again(self, ros: Any, frames: list[Frame]) -> None:
+        node, landmarks, images = self.start(ros, frames, landmarks=["vein"], pixels=[178.0, 124.0])
+        node.trigger_deactivate()
+        node.trigger_cleanup()
+        assert node.start(), node.failure
+        ros.spin_until(lambda: matched((images,)))
+        images.publish(image(frames[0]))
+        ros.spin_until(lambda: bool(landmarks))
+
+
+def test_unknown_parameters_and_trackers_are_named(ros: Any) -> None:
+    with pytest.raises(UserError, match="Did you mean 'tracker'"):
+        ros.add(TrackerNode, trackr="correlation")
+    with pytest.raises(UserError, match="Did you mean 'correlation'"):
+        ros.add(TrackerNode, tracker="corelation")
+    with pytest.raises(UserError, match="max_age_ms"):
+        ros.add(GatingNode, max_age_ms=-5.0)
+
+
+class TestGating:
+    """The gating node."""
+
+    def start(self, ros: Any) -> tuple[Any, list[Any], list[Any], Any]:
+        node = ros.add(
+            GatingNode,
+            landmarks=["vein"],
+            references_mm=[0.0, 0.0, 0.0],
+            window_lower_mm=[0.0, -5.0, -5.0],
+            window_upper_mm=[0.0, 5.0, 5.0],
+            window_axes=[False, True, True],
+            couch__axes=[False, True, False],
+        )
+        decisions, shifts = ros.listen("gate"), ros.listen("couch_shift")
+        publisher = ros.publisher("landmarks")
+        ros.spin_until(lambda: matched((publisher,)) and bool(decisions))
+        return node, decisions, shifts, publisher
+
+    def feed(self, ros: Any, publisher: Any, decisions: list[Any], y_mm: float = 1.0) -> Any:
+        stamp_ns = time.time_ns()
+        estimate = Estimate(
+            "vein",
+            Status.TRACKED,
+            (1.0, 1.0),
+            np.array([0.0, y_mm, 0.0]),
+            np.diag([np.inf, 0.1, 0.1]),
+            (False, True, True),
+            confidence=0.9,
+            radius_mm=0.5,
+        )
+        publisher.publish(interface.landmark_array(make, LandmarkSet(stamp_ns, (estimate,))))
+        ros.spin_until(lambda: any(interface.stamp_ns(m.header.stamp) == stamp_ns for m in decisions))
+        return interface.read_gate_decision(
+            next(m for m in decisions if interface.stamp_ns(m.header.stamp) == stamp_ns)
+        )
+
+    def test_holds_from_the_start_and_until_armed(self, ros: Any) -> None:
+        _, decisions, _, publisher = self.start(ros)
+        assert interface.read_gate_decision(decisions[0]).state is GateState.HOLD
+        assert self.feed(ros, publisher, decisions).reasons == Reason.NOT_ARMED
+        assert ros.call(Trigger, "arm", Trigger.Request()).success
+        opened = [self.feed(ros, publisher, decisions).state for _ in range(4)]
+        assert opened == [GateState.HOLD, GateState.HOLD, GateState.BEAM_ON, GateState.BEAM_ON]
+        assert Reason.OUTSIDE_WINDOW in self.feed(ros, publisher, decisions, y_mm=4.8).reasons
+
+    def test_operator_hold_and_disarm(self, ros: Any) -> None:
+        _, decisions, _, publisher = self.start(ros)
+        ros.call(Trigger, "arm", Trigger.Request())
+        for _ in range(3):
+            decision = self.feed(ros, publisher, decisions)
+        assert decision.state is GateState.BEAM_ON
+        ros.call(SetBool, "hold", SetBool.Request(data=True))
+        assert Reason.OPERATOR_HOLD in self.feed(ros, publisher, decisions).reasons
+        ros.call(SetBool, "hold", SetBool.Request(data=False))
+        assert self.feed(ros, publisher, decisions).reasons == Reason.RESUMING
+        ros.call(Trigger, "disarm", Trigger.Request())
+        assert Reason.NOT_ARMED in self.feed(ros, publisher, decisions).reasons
+
+    def test_couch_moves_only_when_asked_and_known(self, ros: Any) -> None:
+        _, decisions, shifts, publisher = self.start(ros)
+        statuses = ros.publisher("couch_status")
+        ros.spin_until(lambda: matched((statuses,)))
+        ros.call(Trigger, "arm", Trigger.Request())
+        self.feed(ros, publisher, decisions)
+        ros.call(SetBool, "couch_tracking", SetBool.Request(data=True))
+        self.feed(ros, publisher, decisions)
+        assert {m.mode for m in shifts} == {CouchMode.NONE}, "nobody knows where the couch is"
+        statuses.publish(
+            interface.couch_status(make, interface.CouchStatus(time.time_ns(), np.array([0.0, 2.0, 0.0])))
+        )
+        ros.spin(0.05)
+        self.feed(ros, publisher, decisions, y_mm=1.5)
+        ros.spin_until(lambda: shifts[-1].mode == CouchMode.TRACKING, timeout_s=5.0)
+        shift = interface.read_couch_shift(shifts[-1])
+        np.testing.assert_allclose(shift.target_mm, [0.0, 0.5, 0.0], atol=1e-9)
+        np.testing.assert_allclose(shift.delta_mm, [0.0, -1.5, 0.0], atol=1e-9)
+
+    def test_each_start_is_a_new_session_that_begins_disarmed(self, ros: Any) -> None:
+        node, decisions, _, publisher = self.start(ros)
+        ros.call(Trigger, "arm", Trigger.Request())
+        first = self.feed(ros, publisher, decisions).session
+        node.trigger_deactivate()
+        ros.spin_until(lambda: Reason.SHUTDOWN in interface.read_gate_decision(decisions[-1]).reasons)
+        node.trigger_cleanup()
+        assert node.start(), node.failure
+        ros.spin_until(lambda: matched((publisher,)))
+        again = self.feed(ros, publisher, decisions)
+        assert again.session not in (0, first)
+        assert Reason.NOT_ARMED in again.reasons
+
+
+def test_couch_simulator_goes_where_it_is_sent(ros: Any) -> None:
+    ros.add(CouchSimulatorNode, dead_time_ms=20.0, speed_mm_s=50.0)
+    statuses, shifts = ros.listen("couch_status"), ros.publisher("couch_shift")
+    ros.spin_until(lambda: matched((shifts,)) and bool(statuses))
+    now_ns = time.time_ns()
+    shift = CouchShift(
+        now_ns,
+        session=7,
+        sequence=1,
+        mode=CouchMode.TRACKING,
+        target_mm=np.array([0.0, 3.0, 0.0]),
+        axes=(False, True, False),
+        speed_limit_mm_s=50.0,
+        valid_until_ns=now_ns + 2 * NS_PER_S,
+    )
+    shifts.publish(interface.couch_shift(make, shift))
+    ros.spin_until(lambda: abs(interface.read_couch_status(statuses[-1]).position_mm[1] - 3.0) < 1e-6)
+    last = interface.read_couch_status(statuses[-1])
+    assert (last.acknowledged_session, last.acknowledged_sequence) == (7, 1)
+    ros.spin_until(lambda: not statuses[-1].moving)
+
+
+class TestImageSource:
+    """The image source node."""
+
+    def test_plays_a_folder_once_restamped_with_its_landmarks(self, ros: Any, tmp_path: Path) -> None:
+        import cv2
+
+        for index in range(6):
+            picture = np.full((40, 50), 20 * index, np.uint8)
+            cv2.imwrite(str(tmp_path / f"{index}.png"), picture)
+        (tmp_path / "sequence.yaml").write_text(
+            "modality: mr\nimages: '*.png'\nspacing_mm: [1.5, 2.0]\nrate_hz: 20.0\n"
+        )
+        (tmp_path / "landmarks.csv").write_text(
+            "frame,landmark,x_px,y_px,certain,spread_px,axes\n0,dome,20,10,1,0,y\n"
+        )
+        images, geometries = ros.listen("image"), ros.listen("image_geometry")
+        initial = ros.listen("initial_landmarks")
+        started_ns = time.time_ns()
+        node = ros.add(ImageSource, uri=str(tmp_path))
+        ros.spin_until(node.finished.is_set)
+        ros.spin_until(lambda: len(images) == 6 and bool(geometries) and bool(initial))
+        stamps = [interface.stamp_ns(m.header.stamp) for m in images]
+        assert started_ns <= stamps[0]
+        np.testing.assert_allclose(np.diff(stamps) / NS_PER_MS, 50.0, atol=0.01)
+        assert [int(read_image(m)[0, 0]) for m in images] == [0, 20, 40, 60, 80, 100]
+        assert interface.read_image_geometry(geometries[0]).spacing_mm[:2] == pytest.approx((1.5, 2.0))
+        marked = interface.read_initial_landmarks(initial[0])
+        assert marked.stamp_ns == stamps[0]
+        assert marked.landmarks[0].axes == (False, True)
+
+    def test_missing_source_is_one_line(self, ros: Any, tmp_path: Path) -> None:
+        with pytest.raises(AssertionError, match="nowhere does not exist"):
+            ros.add(ImageSource, uri=str(tmp_path / "nowhere"))
+
+    def test_phantom_moves_with_the_couch(self, ros: Any) -> None:
+        """Truth follows the couch that reports, at the frame's exposure."""
+        truth, images = ros.listen("truth"), ros.listen("image")
+        statuses = ros.publisher("couch_status")
+        ros.add(
+            ImageSource,
+            imaging_latency_ms=60.0,
+            ultrasound__rate_hz=10.0,
+            ultrasound__breathing__peak_to_peak_mm=0.0,
+            ultrasound__breathing__anterior_mm=0.0,
+        )
+        ros.spin_until(lambda: len(truth) >= 2 and matched((statuses,)))
+        until = time.monotonic() + 2.0
+        while time.monotonic() < until:
+            status = interface.CouchStatus(time.time_ns(), np.array([0.0, 4.0, -2.0]))
+            statuses.publish(interface.couch_status(make, status))
+            ros.spin(0.02)
+        first, last = (interface.read_landmark_array(truth[i]).estimates[0].position_mm for i in (0, -1))
+        np.testing.assert_allclose(last - first, [0.0, 4.0, -2.0], atol=1e-6)
+        assert len(images) >= len(truth) - 1
+
+
+def test_recorder_takes_any_topic_and_completes(ros: Any, tmp_path: Path, frames: list[Frame]) -> None:
+    node = ros.add(RecorderNode, path=str(tmp_path / "rec"))
+    texts = ros.probe.create_publisher(String, "remarks", 10)
+    images = ros.publisher("image")
+    ros.spin_until(lambda: matched((images, texts)))
+    for index, frame in enumerate(frames[:4]):
+        images.publish(image(frame))
+        texts.publish(String(data=f"remark {index}"))
+    ros.spin(0.5)
+    node.trigger_deactivate()
+    node.trigger_cleanup()
+    with Recording(tmp_path / "rec") as recording:
+        recorded = list(recording.frames())
+        remarks = [m.data for _, m, _ in recording.messages(["remarks"])]
+    assert [f.stamp_ns for f in recorded] == [f.stamp_ns for f in frames[:4]]
+    np.testing.assert_array_equal(recorded[3].image, frames[3].image)
+    assert remarks == [f"remark {i}" for i in range(4)]
+
+
+def test_recorder_refuses_to_overwrite(ros: Any, tmp_path: Path) -> None:
+    (tmp_path / "rec").mkdir()
+    with pytest.raises(AssertionError, match="exists and is not overwritten"):
+        ros.add(RecorderNode, path=str(tmp_path / "rec"))
+
+
+def test_incompatible_quality_of_service_is_said(ros: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    """A best-effort publisher of landmarks cannot feed the gate, and the log says so."""
+    ros.add(GatingNode)
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    ros.probe.create_publisher(message_class("lmtrack_ros/msg/LandmarkArray"), "landmarks", best_effort)
+    ros.spin(1.5)
+    said = [line for line in capfd.readouterr().err.splitlines() if "incompatible QoS" in line]
+    assert said
+    assert all("landmarks" in line and "RELIABILITY" in line for line in said)
