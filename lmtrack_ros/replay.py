@@ -8,14 +8,16 @@ from typing import Any
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.parameters import build
-from lmtrack_ros.core.records import CouchStatus, Landmark, LatencyStamps, MarkedLandmarks
-from lmtrack_ros.gating.couch_controller import CouchController, CouchParameters
-from lmtrack_ros.gating.gate import Gate, GateParameters
+from lmtrack_ros.core.records import CouchStatus, LatencyStamps, MarkedLandmarks
+from lmtrack_ros.gating.couch_controller import CouchController
+from lmtrack_ros.gating.gate import Gate
+from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.pipeline import Pipeline, Timing
 from lmtrack_ros.recording import Recording, is_recording
 from lmtrack_ros.sources import Source, open_source
 from lmtrack_ros.sources.landmarks import marked_landmarks
 from lmtrack_ros.trackers import create_tracker
+from lmtrack_ros.trackers.parameters import read_section
 
 # a replayed gate has no consumers who could mistake it for another
 _SESSION = 1
@@ -75,32 +77,18 @@ def make_pipeline(
     for node in ("tracker", "gating"):
         if node not in parameters:
             raise UserError(f"the configuration has no section '{node}'")
-    name = parameters["tracker"].get("tracker", "correlation")
-    tracker = create_tracker(name, parameters["tracker"].get(name))
-    marked = _configured_landmarks(parameters["tracker"]) or marked
+    selected, values = read_section(parameters["tracker"])
+    tracker = create_tracker(selected.tracker, values)
+    marked = selected.marked or marked
     if tracker.needs_initialization and not marked.landmarks:
         raise UserError(
             "nothing says where the landmarks are: give landmarks and pixels in the configuration's tracker "
             "section, or a recording with initial_landmarks"
         )
-    gating = dict(parameters["gating"])
-    couch = build(CouchParameters, gating.pop("couch", {}), "gating: couch")
-    gating.pop("tick_ms", None)
-    gate = Gate(build(GateParameters, gating, "gating"), _SESSION)
+    gating = build(GatingParameters, parameters["gating"], "gating")
+    gate = Gate(gating, _SESSION)
     gate.arm()
-    return Pipeline(tracker, marked, gate, CouchController(couch, _SESSION), timing)
-
-
-def _configured_landmarks(tracker: Mapping[str, Any]) -> MarkedLandmarks | None:
-    names, pixels = tracker.get("landmarks", ()), tracker.get("pixels", ())
-    if not names:
-        return None
-    if len(pixels) != 2 * len(names):
-        raise UserError("tracker: pixels needs column and row for each name in landmarks")
-    pairs = zip(pixels[::2], pixels[1::2], strict=True)
-    return MarkedLandmarks(
-        tuple(Landmark(n, (float(u), float(v))) for n, (u, v) in zip(names, pairs, strict=True))
-    )
+    return Pipeline(tracker, marked, gate, CouchController(gating.couch, _SESSION), timing)
 
 
 def _messages(recording: Recording, topic: str) -> Iterator[Any]:

@@ -16,9 +16,11 @@ from rich.text import Text
 
 from lmtrack_ros.configuration import find_config, load
 from lmtrack_ros.core.errors import EXIT_USER_ERROR, UserError
+from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.parameters import build
 from lmtrack_ros.core.records import NS_PER_MS, GateState
-from lmtrack_ros.gating.gate import Gate, GateParameters
+from lmtrack_ros.gating.gate import Gate
+from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.graph import describe
 from lmtrack_ros.ros.operator import Operator
 from lmtrack_ros.ros.processes import Processes
@@ -49,9 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
     if not (arguments.still > 0 and arguments.tracking > 0):
         raise UserError("--still and --tracking must be positive, in seconds")
     config = find_config(_CONFIG)
+    parameters = load(config)
+    planned_mm = _planned_mm(parameters)
     recording = _fresh_recording(arguments.out)
     nodes = describe(config, {"recorder": {"path": str(recording)}})
-    status = _StatusLine()
+    status = _StatusLine(planned_mm)
     try:
         with (
             status,
@@ -64,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not recording.exists():
         sys.stderr.write("nothing was recorded\n")
         return EXIT_USER_ERROR
-    return _report(arguments, load(config), recording)
+    return _report(arguments, parameters, planned_mm, recording)
 
 
 def _drive(
@@ -96,9 +100,14 @@ def _watch(
 
 
 class _StatusLine:
-    """One line that follows the run on a terminal; a plain line now and then elsewhere."""
+    """One line that follows the run on a terminal; a plain line now and then elsewhere.
 
-    def __init__(self) -> None:
+    Args:
+        planned_mm: (3,) planned position of the target in isocenter.
+    """
+
+    def __init__(self, planned_mm: Array) -> None:
+        self._planned_mm = planned_mm
         console = Console(stderr=True)
         self._live = (
             Live(console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
@@ -131,13 +140,13 @@ class _StatusLine:
         assert couch is not None
         on = decision.state is GateState.BEAM_ON
         why = "" if on else (decision.reasons.name or str(decision.reasons)).replace("|", ", ")
-        latency_ms = (decision.stamps.decided_ns - decision.stamps.acquired_ns) / NS_PER_MS
         line = Text(f"{phase} {left_s:4.0f} s  ")
         line.append("BEAM ON" if on else "HOLD   ", style="bold green" if on else "bold red")
-        line.append(
-            f"  target y {decision.target_mm[1]:+6.1f} mm  couch y {couch.position_mm[1]:+6.1f} mm"
-            f"  {latency_ms:4.0f} ms  {why}"
-        )
+        if decision.stamps.received_ns:
+            off_plan_mm = decision.target_mm[1] - self._planned_mm[1]
+            latency_ms = (decision.stamps.decided_ns - decision.stamps.acquired_ns) / NS_PER_MS
+            line.append(f"  target y {off_plan_mm:+6.1f} mm off plan  {latency_ms:4.0f} ms")
+        line.append(f"  couch y {couch.position_mm[1]:+6.1f} mm  {why}")
         if self._live:
             self._live.update(line)
         else:
@@ -156,14 +165,20 @@ def _fresh_recording(out: Path) -> Path:
     return out / "recording"
 
 
-def _report(arguments: argparse.Namespace, parameters: Mapping[str, Any], recording: Path) -> int:
+def _planned_mm(parameters: Mapping[str, Any]) -> Array:
+    """Return the (3,) planned position of the target in isocenter."""
+    gate = Gate(build(GatingParameters, parameters["gating"], "gating"), session=1)
+    planned: Array = np.mean(list(gate.references_mm.values()), axis=0)
+    return planned
+
+
+def _report(
+    arguments: argparse.Namespace, parameters: Mapping[str, Any], planned_mm: Array, recording: Path
+) -> int:
     # imported here: matplotlib would delay the start
     from lmtrack_ros.evaluation.closed_loop import read_closed_loop, summarize
     from lmtrack_ros.evaluation.closed_loop_picture import draw_closed_loop
 
-    gate_values = {k: v for k, v in parameters["gating"].items() if k != "couch"}
-    gate = Gate(build(GateParameters, gate_values, "gating"), session=1)
-    planned_mm = np.mean(list(gate.references_mm.values()), axis=0)
     breathing = parameters["image_source"]["ultrasound"]["breathing"]
     settings = {
         "breathing_peak_to_peak_mm": breathing["peak_to_peak_mm"],

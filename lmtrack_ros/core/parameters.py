@@ -45,11 +45,6 @@ def parameter(
     return field(default=default, metadata={"constraint": constraint})
 
 
-def group(cls: type[T]) -> T:
-    """Declare a nested group of parameters, ``name.key`` in a ROS parameter file."""
-    return field(default_factory=cls)
-
-
 def field_types(cls: type) -> dict[str, type]:
     """Return the resolved type of every field of a parameter class."""
     return typing.get_type_hints(cls)

@@ -61,6 +61,9 @@ class GateParameters:
         for name in ("window_lower_mm", "window_upper_mm", "window_axes"):
             if len(getattr(self, name)) != 3:
                 raise ValueError(f"{name} needs one value for each of x, y and z")
+        lower, upper = np.array(self.window_lower_mm), np.array(self.window_upper_mm)
+        if not (np.isfinite([lower, upper]).all() and (lower <= upper).all()):
+            raise ValueError("the window's bounds must be finite, and no lower one above its upper one")
         if len(set(self.landmarks)) != len(self.landmarks):
             raise ValueError("landmarks names one twice")
         if self.references_mm and len(self.references_mm) != 3 * len(self.landmarks):
@@ -126,6 +129,8 @@ class Gate:
 
     def arm(self) -> None:
         """Allow the beam; clears what had latched, unless it lasts, and forgets when the last frame was."""
+        if not (self._armed or self.parameters.references_mm):
+            self._references.clear()
         self._armed = True
         self._last = LandmarkSet(stamp_ns=0)
         self._operator_hold = False
@@ -135,8 +140,6 @@ class Gate:
     def disarm(self, now_ns: int) -> GateDecision:
         """Hold until armed again."""
         self._armed = False
-        if not self.parameters.references_mm:
-            self._references.clear()
         return self._hold(Reason(0), now_ns)
 
     def set_operator_hold(self, hold: bool, now_ns: int) -> GateDecision | None:
@@ -277,11 +280,12 @@ class Gate:
         if reasons:
             return -np.inf, Target(np.full(3, np.nan), (False, False, False), reasons, couch_mm)
 
-        if not standing:
-            for estimate in estimates:
-                self._references.setdefault(estimate.id, estimate.position_mm + offset_mm)
+        if not standing and not self._references:
+            self._references = {e.id: e.position_mm + offset_mm for e in estimates}
         if not all(e.id in self._references for e in estimates):
-            return -np.inf, Target(np.full(3, np.nan), (False, False, False), standing, couch_mm)
+            # not captured yet, or a landmark that came after the others were
+            reasons = standing or Reason.LANDMARK_MISSING
+            return -np.inf, Target(np.full(3, np.nan), (False, False, False), reasons, couch_mm)
 
         displacements = np.array(
             [e.position_mm + offset_mm - self._references[e.id] for e in estimates]

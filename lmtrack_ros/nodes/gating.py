@@ -2,7 +2,6 @@
 
 import secrets
 import sys
-from dataclasses import dataclass, field
 from typing import Any
 
 from rclpy.clock import Clock
@@ -12,24 +11,16 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
 from lmtrack_ros import interface
-from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.core.records import GateDecision
-from lmtrack_ros.gating.couch_controller import CouchController, CouchParameters
-from lmtrack_ros.gating.gate import Gate, GateParameters
+from lmtrack_ros.gating.couch_controller import CouchController
+from lmtrack_ros.gating.gate import Gate
+from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.ros import qos
 from lmtrack_ros.ros.convert import make, message_class
 from lmtrack_ros.ros.lifecycle import ManagedNode, logged, run
 
 # how long a stopping gate waits for its last HOLD to arrive
 _LAST_WORDS = Duration(seconds=1)
-
-
-@dataclass(frozen=True)
-class GatingParameters(GateParameters):
-    """When the beam may be on, and how the couch may be moved."""
-
-    tick_ms: float = parameter(10.0, "how often silence is looked for, ms", minimum=1.0, maximum=1000.0)
-    couch: CouchParameters = field(default_factory=CouchParameters)
 
 
 class GatingNode(ManagedNode):

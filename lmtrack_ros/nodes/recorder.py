@@ -51,6 +51,9 @@ class RecorderParameters:
 class RecorderNode(ManagedNode):
     """Subscribes to raw messages and writes them; completes the recording when it stops."""
 
+    # a launch interrupts all nodes at once: the others' last words belong to the recording
+    linger_s = 1.0
+
     def __init__(self, **arguments: Any) -> None:
         super().__init__("recorder", **arguments)
         self._settings = self.declare(RecorderParameters)

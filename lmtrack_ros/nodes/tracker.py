@@ -4,7 +4,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import ImageGeometry, Mount
-from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.core.records import Frame, Landmark, LatencyStamps, MarkedLandmarks
 from lmtrack_ros.nodes.counters import Counters
 from lmtrack_ros.nodes.mailbox import Mailbox
@@ -23,27 +22,10 @@ from lmtrack_ros.ros.image import read_image
 from lmtrack_ros.ros.lifecycle import ManagedNode, logged, run
 from lmtrack_ros.ros.synchronizer import time_synchronizer
 from lmtrack_ros.trackers import Tracker, tracker_class, tracker_names
+from lmtrack_ros.trackers.parameters import TrackerParameters
 
 # how many past frames landmarks may still be marked on
 _BUFFERED_FRAMES = 32
-
-
-@dataclass(frozen=True)
-class TrackerParameters:
-    """Which model follows what."""
-
-    tracker: str = parameter("correlation", "name of the model; its own parameters stand under that name")
-    landmarks: tuple[str, ...] = parameter(
-        (), "names of the landmarks to follow from the first frame on; empty: as initial_landmarks says"
-    )
-    pixels: tuple[float, ...] = parameter((), "column and row of each on the first frame, px")
-    moving_imager: bool = parameter(
-        False, "hand-held: every frame needs the geometry that carries its stamp, others are dropped"
-    )
-
-    def __post_init__(self) -> None:
-        if len(self.pixels) != 2 * len(self.landmarks):
-            raise ValueError("pixels needs column and row for each name in landmarks")
 
 
 class TrackerNode(ManagedNode):
@@ -74,10 +56,7 @@ class TrackerNode(ManagedNode):
         """Make the model ready."""
         p = self._settings
         self._tracker: Tracker = self._tracker_class(self._tracker_parameters)
-        if p.landmarks:
-            pixels = zip(p.pixels[::2], p.pixels[1::2], strict=True)
-            marked = tuple(Landmark(name, uv) for name, uv in zip(p.landmarks, pixels, strict=True))
-            self._pending = MarkedLandmarks(marked)
+        self._pending = p.marked
         self._publisher = self.create_lifecycle_publisher(
             message_class("lmtrack_ros/msg/LandmarkArray"), "landmarks", qos.STREAM
         )

@@ -104,8 +104,8 @@ class UltrasoundPhantom:
         angle = _OUT_OF_PLANE_RAD * self._breathing.inhaled(time_s)
         liver = self._shifted(self._liver, self._breathing.displacement_mm(time_s) + couch)
         wall = self._shifted(self._wall, couch)
-        depth_mm = 0.5 * self._shift_px(couch)[1] * _SPACING_MM
-        in_wall = np.arange(_HEIGHT_PX)[:, None, None] < _WALL_ROWS + depth_mm
+        wall_bottom_px = _WALL_ROWS + self._shift_px(couch)[1]
+        in_wall = np.arange(_HEIGHT_PX)[:, None, None] < wall_bottom_px
         field_parts = np.where(in_wall, wall, liver)
         echo = np.cos(angle) * field_parts[..., :2] + np.sin(angle) * field_parts[..., 2:]
         rng = np.random.default_rng((self._parameters.seed, round(time_s * 1e6)))

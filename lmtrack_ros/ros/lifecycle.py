@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from functools import wraps
@@ -52,6 +53,9 @@ class ManagedNode(LifecycleNode):
         name: default name of the node.
         arguments: handed to rclpy's LifecycleNode (context, parameter_overrides, namespace, ...).
     """
+
+    linger_s: float = 0.0
+    """How long the node still listens after it was told to stop."""
 
     def __init__(self, name: str, **arguments: Any) -> None:
         super().__init__(name, **arguments)
@@ -103,6 +107,9 @@ def run(node_class: Callable[[], ManagedNode]) -> int:
             executor.spin_once(timeout_sec=_SPIN_S)
             if node.failure:
                 return _fail(node.failure)
+        until = time.monotonic() + node.linger_s
+        while time.monotonic() < until:
+            executor.spin_once(timeout_sec=_SPIN_S)
     except UserError as error:
         return _fail(str(error))
     finally:

@@ -1,0 +1,15 @@
+"""The parameters of the ``gating`` section of a configuration."""
+
+from dataclasses import dataclass, field
+
+from lmtrack_ros.core.parameters import parameter
+from lmtrack_ros.gating.couch_controller import CouchParameters
+from lmtrack_ros.gating.gate import GateParameters
+
+
+@dataclass(frozen=True)
+class GatingParameters(GateParameters):
+    """When the beam may be on, and how the couch may be moved."""
+
+    tick_ms: float = parameter(10.0, "how often silence is looked for, ms", minimum=1.0, maximum=1000.0)
+    couch: CouchParameters = field(default_factory=CouchParameters)

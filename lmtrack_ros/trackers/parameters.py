@@ -1,0 +1,49 @@
+"""The parameters of the ``tracker`` section of a configuration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lmtrack_ros.core.parameters import build, parameter
+from lmtrack_ros.core.records import Landmark, MarkedLandmarks
+from lmtrack_ros.trackers import tracker_names
+
+
+@dataclass(frozen=True)
+class TrackerParameters:
+    """Which model follows what."""
+
+    tracker: str = parameter("correlation", "name of the model; its own parameters stand under that name")
+    landmarks: tuple[str, ...] = parameter(
+        (), "names of the landmarks to follow from the first frame on; empty: as initial_landmarks says"
+    )
+    pixels: tuple[float, ...] = parameter((), "column and row of each on the first frame, px")
+    moving_imager: bool = parameter(
+        False, "hand-held: every frame needs the geometry that carries its stamp, others are dropped"
+    )
+
+    def __post_init__(self) -> None:
+        if len(self.pixels) != 2 * len(self.landmarks):
+            raise ValueError("pixels needs column and row for each name in landmarks")
+
+    @property
+    def marked(self) -> MarkedLandmarks | None:
+        """The landmarks on the first frame, or None where the configuration marks none."""
+        if not self.landmarks:
+            return None
+        pixels = zip(self.pixels[::2], self.pixels[1::2], strict=True)
+        return MarkedLandmarks(
+            tuple(Landmark(name, pixel) for name, pixel in zip(self.landmarks, pixels, strict=True))
+        )
+
+
+def read_section(section: Mapping[str, Any]) -> tuple[TrackerParameters, Mapping[str, Any]]:
+    """Return what a ``tracker`` section selects, and the plain parameters of the tracker selected.
+
+    Raises:
+        UserError: a key is neither a parameter nor the name of a tracker, or a value is wrong.
+    """
+    trackers = tracker_names()
+    own = {key: value for key, value in section.items() if key not in trackers}
+    selected = build(TrackerParameters, own, "tracker")
+    return selected, section.get(selected.tracker) or {}
