@@ -150,14 +150,17 @@ def _graph(picture: NDArray[np.uint8], frames: int, rate_hz: float, directory: P
         operator.spin(1.5)
     decided = [interface.read_gate_decision(msg) for msg in decisions]
     stamps = [d.stamps for d in decided if d.stamps.received_ns]
-    latency_ns = [s.decided_ns - s.acquired_ns - (s.tracked_ns - s.received_ns) for s in stamps]
-    if not latency_ns:
+    if not stamps:
         raise UserError("no frame came through the graph")
+    to_tracker_ns = np.array([s.received_ns - s.acquired_ns for s in stamps])
+    to_gate_ns = np.array([s.decided_ns - s.tracked_ns for s in stamps])
     return {
         "sent": counts["frames_published"],
         "received": counts["frames_received"],
-        "decided": len(latency_ns),
-        "latency_ms": _latencies(np.array(latency_ns)),
+        "decided": len(stamps),
+        "latency_ms": _latencies(to_tracker_ns + to_gate_ns),
+        "acquired_to_received_ms": _latencies(to_tracker_ns),
+        "tracked_to_decided_ms": _latencies(to_gate_ns),
     }
 
 

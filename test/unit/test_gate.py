@@ -491,11 +491,11 @@ def test_references_are_not_captured_from_a_frame_of_another_time(
     assert gate.references_mm == {}
 
 
-def test_references_are_forgotten_when_disarmed() -> None:
+def test_references_are_captured_anew_when_armed_again() -> None:
     gate = opened(CAPTURED)
     gate.disarm(ms(1))
-    assert gate.references_mm == {}
     gate.arm()
+    assert gate.references_mm == {}
     feed(gate, 40, estimate(y=7))
     assert gate.references_mm["a"].tolist() == [0, 7, 0]
 
