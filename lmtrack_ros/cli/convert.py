@@ -29,12 +29,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs="+",
         metavar=("COLUMNS", "ROWS"),
-        help="pixel pitch along columns, rows and, for volumes, slices",
+        help="pixel pitch along columns, rows and, for volumes, slices; at the detector where the two "
+        "distances below are known, else taken as it is",
     )
     parser.add_argument("--rate-hz", type=float, help="frame rate, instead of the file's own times")
     parser.add_argument(
         "--view", choices=[v.value for v in View], help="how the image plane stands in the room"
     )
+    parser.add_argument(
+        "--sad-mm",
+        type=float,
+        help="of a projection, source to isocentre, with --sid-mm: positions are at the isocentre plane",
+    )
+    parser.add_argument("--sid-mm", type=float, help="of a projection, source to detector, with --sad-mm")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
         "spacing_mm": args.spacing_mm,
         "rate_hz": args.rate_hz,
         "view": args.view,
+        "sad_mm": args.sad_mm,
+        "sid_mm": args.sid_mm,
     }
     try:
         if is_unfinished(Path(args.input)):

@@ -22,6 +22,8 @@ def open_source(
     spacing_mm: Sequence[float] | None = None,
     rate_hz: float | None = None,
     view: View | str | None = None,
+    sad_mm: float | None = None,
+    sid_mm: float | None = None,
     latency_ms: float = 0.0,
     clock: Callable[[], int] | None = None,
 ) -> Source:
@@ -40,9 +42,14 @@ def open_source(
     Args:
         uri: path, or one of the prefixes above.
         modality: what made the images.
-        spacing_mm: pixel pitch along columns, rows and, for volumes, slices.
+        spacing_mm: pixel pitch along columns, rows and, for volumes, slices; with the two distances
+            below, at the detector.
         rate_hz: frame rate; replaces the times of a file. A recording and a camera keep theirs.
         view: how the image plane stands in the room.
+        sad_mm: source to isocentre of a projection, given together with ``sid_mm``: the spacing is
+            then that of the detector, and positions are in mm at the isocentre plane. Where neither
+            the caller nor the source says them, the spacing is taken as it is.
+        sid_mm: source to detector, likewise.
         latency_ms: of a camera, the time from mid-exposure to arrival.
         clock: of a camera, ns since the epoch; the system's where not given.
 
@@ -50,7 +57,9 @@ def open_source(
         UserError: nothing is there, it is of no known kind, or something that is needed is neither
             said by it nor given here.
     """
-    options = SourceOptions.parse(modality=modality, spacing_mm=spacing_mm, rate_hz=rate_hz, view=view)
+    options = SourceOptions.parse(
+        modality=modality, spacing_mm=spacing_mm, rate_hz=rate_hz, view=view, sad_mm=sad_mm, sid_mm=sid_mm
+    )
     text = str(uri)
     if text.startswith(CAMERA_PREFIX):
         from lmtrack_ros.sources.camera import CameraSource, wall_clock_ns
@@ -60,7 +69,7 @@ def open_source(
         )
     if text.startswith(PHANTOM_PREFIX):
         if options != SourceOptions():
-            raise UserError(f"{text} knows its modality, spacing, rate and view: leave them out")
+            raise UserError(f"{text} knows its modality, spacing, rate, view and distances: leave them out")
         from lmtrack_ros.phantoms import open_phantom
 
         return open_phantom(text.removeprefix(PHANTOM_PREFIX))

@@ -29,6 +29,10 @@ class SourceOptions:
         rate_hz: frames are this evenly spaced in time.
         nominal_rate_hz: the same, but only for files without times of their own.
         view: how the plane stands in the room; the modality's usual one where not given.
+        sad_mm: source to isocentre of a projection, given together with ``sid_mm``. The spacing is
+            then that of the detector and positions are at the isocentre plane; without them the
+            spacing is taken as it is.
+        sid_mm: source to detector, likewise.
     """
 
     modality: Modality | None = None
@@ -36,6 +40,8 @@ class SourceOptions:
     rate_hz: float | None = None
     nominal_rate_hz: float | None = None
     view: View | None = None
+    sad_mm: float | None = None
+    sid_mm: float | None = None
 
     @classmethod
     def parse(
@@ -45,22 +51,31 @@ class SourceOptions:
         rate_hz: float | None = None,
         nominal_rate_hz: float | None = None,
         view: View | str | None = None,
+        sad_mm: float | None = None,
+        sid_mm: float | None = None,
     ) -> "SourceOptions":
         """Return checked options from plain values.
 
         Raises:
-            UserError: an unknown modality or view, or a spacing or rate that is not positive.
+            UserError: an unknown modality or view, a spacing, rate or distance that is not positive, or one
+                distance without the other.
         """
         if modality is not None and modality not in list(Modality):
             raise unknown_name("modality", str(modality), [m.value for m in Modality])
         if view is not None and view not in list(View):
             raise unknown_name("view", str(view), [v.value for v in View])
+        if (sad_mm is None) != (sid_mm is None):
+            raise UserError(
+                "give both sad_mm (source to isocentre) and sid_mm (source to detector), or neither"
+            )
         return cls(
             modality=None if modality is None else Modality(modality),
             spacing_mm=None if spacing_mm is None else _spacing(spacing_mm),
-            rate_hz=_rate(rate_hz),
-            nominal_rate_hz=_rate(nominal_rate_hz),
+            rate_hz=_positive("rate_hz", rate_hz),
+            nominal_rate_hz=_positive("rate_hz", nominal_rate_hz),
             view=None if view is None else View(view),
+            sad_mm=_positive("sad_mm", sad_mm),
+            sid_mm=_positive("sid_mm", sid_mm),
         )
 
     def rate(self, name: str, stated_hz: float | None = None) -> float:
@@ -95,7 +110,7 @@ class SourceOptions:
             shape: (H, W) or (D, H, W) of the image.
             modality: what the file says.
             spacing_mm: (column, row[, slice]) likewise.
-            sad_mm: source to isocentre of a projection, 0 where unknown.
+            sad_mm: source to isocentre of a projection that the file says, 0 where unknown.
             sid_mm: source to detector, likewise.
 
         Raises:
@@ -111,6 +126,7 @@ class SourceOptions:
         column, row, slice_ = (*spacing, 0.0)[:3]
         if len(shape) == 3 and slice_ <= 0:
             raise UserError(f"{name} holds volumes: give three spacings (columns, rows, slices), not two")
+        sad_mm, sid_mm = self.sad_mm or sad_mm, self.sid_mm or sid_mm
         try:
             flat = ImageGeometry(modality, (column, row, slice_), sad_mm=sad_mm, sid_mm=sid_mm)
         except ValueError as error:
@@ -120,6 +136,8 @@ class SourceOptions:
     def applied_to(self, name: str, shape: Sequence[int], recorded: ImageGeometry) -> ImageGeometry:
         """Return a recorded geometry with what the user says in its place; the pose moves only with the view.
 
+        The user's distances leave no projection matrix, which would contradict them.
+
         Args:
             name: what the error message calls the source.
             shape: (H, W) or (D, H, W) of the image.
@@ -128,7 +146,7 @@ class SourceOptions:
         Raises:
             UserError: the spacing does not fit the image.
         """
-        if self.modality is None and self.spacing_mm is None and self.view is None:
+        if all(said is None for said in (self.modality, self.spacing_mm, self.view, self.sad_mm)):
             return recorded
         made = self.geometry(
             name,
@@ -140,7 +158,14 @@ class SourceOptions:
         )
         if self.view is not None:
             return made
-        return replace(recorded, modality=made.modality, spacing_mm=made.spacing_mm)
+        return replace(
+            recorded,
+            modality=made.modality,
+            spacing_mm=made.spacing_mm,
+            sad_mm=made.sad_mm,
+            sid_mm=made.sid_mm,
+            projection=recorded.projection if self.sad_mm is None else None,
+        )
 
 
 def _centred(view: View, geometry: ImageGeometry, shape: Sequence[int]) -> frames.Array:
@@ -159,9 +184,9 @@ def _spacing(spacing_mm: Sequence[float]) -> tuple[float, ...]:
     return spacing
 
 
-def _rate(rate_hz: float | None) -> float | None:
-    if rate_hz is None:
+def _positive(name: str, value: float | None) -> float | None:
+    if value is None:
         return None
-    if isinstance(rate_hz, bool) or not isinstance(rate_hz, int | float) or not 0 < rate_hz < np.inf:
-        raise UserError(f"rate_hz must be a positive number, got {rate_hz!r}")
-    return float(rate_hz)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < np.inf:
+        raise UserError(f"{name} must be a positive number, got {value!r}")
+    return float(value)

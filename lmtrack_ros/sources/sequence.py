@@ -1,7 +1,9 @@
 """A recording described by a ``sequence.yaml`` beside it.
 
 Keys: ``images`` (file or glob pattern, relative), ``modality``, ``spacing_mm`` (columns, rows[, slices]),
-``rate_hz`` and ``view`` (sagittal, coronal or axial: the image's centre is then at the isocentre);
+``rate_hz``, ``view`` (sagittal, coronal or axial: the image's centre is then at the isocentre), and of
+a projection ``sad_mm`` and ``sid_mm`` (source to isocentre, source to detector: with both, the spacing
+is at the detector and positions are at the isocentre plane, without them the spacing is taken as it is);
 all but ``images`` may be missing where the files themselves or the user say it. Others, such as the
 licence, are for people.
 """
@@ -47,6 +49,8 @@ def open_sequence(folder: Path, options: SourceOptions) -> Source:
         rate_hz=options.rate_hz,
         nominal_rate_hz=described.get("rate_hz"),
         view=options.view or described.get("view"),
+        sad_mm=options.sad_mm or described.get("sad_mm"),
+        sid_mm=options.sid_mm or described.get("sid_mm"),
     )
     return open_files(files, stated, folder.resolve().name)
 

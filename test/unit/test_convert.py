@@ -71,11 +71,13 @@ def test_the_landmarks_of_the_first_frame_come_along(
 
 
 def test_options_reach_the_source(sequence: Path, tmp_path: Path) -> None:
-    run(sequence, "--out", tmp_path / "rec", "--modality", "mr", "--spacing-mm", "1", "2", "--rate-hz", "4")
+    said = ("--modality", "portal", "--spacing-mm", "1", "2", "--sad-mm", "1000", "--sid-mm", "2000")
+    run(sequence, "--out", tmp_path / "rec", *said, "--rate-hz", "4")
     with open_source(tmp_path / "rec") as source:
         assert source.info.geometry is not None
-        assert source.info.geometry.modality == "mr"
+        assert source.info.geometry.modality == "portal"
         assert source.info.geometry.spacing_mm == pytest.approx((1, 2, 0))
+        assert source.info.geometry.plane_spacing_mm == pytest.approx((0.5, 1, 0))
         assert source.info.rate_hz == pytest.approx(4)
 
 
@@ -103,6 +105,8 @@ def test_mistakes_are_one_clear_line_and_leave_nothing(sequence: Path, tmp_path:
         ((sequence / "frames", "--out", tmp_path / "rec"), "frame rate"),
         (("camera:0", "--out", tmp_path / "rec"), "never ends"),
         ((sequence, "--out", tmp_path / "rec", "--spacing-mm", "1"), "two or three"),
+        ((sequence, "--out", tmp_path / "rec", "--sad-mm", "1000"), "or neither"),
+        ((sequence, "--out", tmp_path / "rec", "--sad-mm", "1000", "--sid-mm", "nan"), "positive number"),
     ):
         with pytest.raises(UserError, match=complaint) as caught:
             run(*arguments)
