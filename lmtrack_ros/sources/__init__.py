@@ -36,8 +36,9 @@ def open_source(
 
     What is given here wins over what the source says by itself. Stamps of a source without
     absolute times start at 1 s. Where no pose is known, the image's centre lies at the isocentre
-    in the view given, or in the modality's usual one: sagittal for ultrasound and MR, coronal for
-    fluoroscopy and portal images, axial for volumes.
+    in the view given, or in the modality's usual one: longitudinal for ultrasound (the probe on the
+    abdomen: columns run to the feet, depth to the back), sagittal for MR, coronal for fluoroscopy and
+    portal images, axial for volumes.
 
     Args:
         uri: path, or one of the prefixes above.

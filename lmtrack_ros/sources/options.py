@@ -11,7 +11,7 @@ from lmtrack_ros.core.frames import View
 from lmtrack_ros.core.geometry import ImageGeometry, Modality
 
 _USUAL_VIEW = {
-    Modality.ULTRASOUND: View.SAGITTAL,
+    Modality.ULTRASOUND: View.LONGITUDINAL,
     Modality.MR: View.SAGITTAL,
     Modality.FLUOROSCOPY: View.CORONAL,
     Modality.PORTAL: View.CORONAL,

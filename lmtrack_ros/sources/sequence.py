@@ -1,11 +1,11 @@
 """A recording described by a ``sequence.yaml`` beside it.
 
 Keys: ``images`` (file or glob pattern, relative), ``modality``, ``spacing_mm`` (columns, rows[, slices]),
-``rate_hz``, ``view`` (sagittal, coronal or axial: the image's centre is then at the isocentre), and of
-a projection ``sad_mm`` and ``sid_mm`` (source to isocentre, source to detector: with both, the spacing
-is at the detector and positions are at the isocentre plane, without them the spacing is taken as it is);
-all but ``images`` may be missing where the files themselves or the user say it. Others, such as the
-licence, are for people.
+``rate_hz``, ``view`` (longitudinal, sagittal, coronal or axial: the image's centre is then at the
+isocentre), and of a projection ``sad_mm`` and ``sid_mm`` (source to isocentre, source to detector: with
+both, the spacing is at the detector and positions are at the isocentre plane, without them the spacing
+is taken as it is); all but ``images`` may be missing where the files themselves or the user say it.
+Others, such as the licence, are for people.
 """
 
 from pathlib import Path

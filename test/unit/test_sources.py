@@ -61,8 +61,12 @@ def test_the_image_centre_lies_at_the_isocentre_in_the_usual_view(tmp_path: Path
     geometry = open_source(folder, **KNOWN).info.geometry
     assert geometry is not None
     np.testing.assert_allclose(geometry.position_mm((15.5, 11.5)), 0, atol=1e-9)
-    # sagittal: columns run to the back, rows to the feet
-    np.testing.assert_allclose(geometry.position_mm((16.5, 12.5)), (0, -0.3, -0.2), atol=1e-9)
+    # longitudinal: columns run to the feet, rows to the back
+    np.testing.assert_allclose(geometry.position_mm((16.5, 12.5)), (0, -0.2, -0.3), atol=1e-9)
+    # of MR, sagittal: columns run to the back, rows to the feet
+    sagittal = open_source(folder, **{**KNOWN, "modality": "mr"}).info.geometry
+    assert sagittal is not None
+    np.testing.assert_allclose(sagittal.position_mm((16.5, 12.5)), (0, -0.3, -0.2), atol=1e-9)
     coronal = open_source(folder, **KNOWN, view="coronal").info.geometry
     assert coronal is not None
     np.testing.assert_allclose(coronal.position_mm((16.5, 12.5)), (0.2, -0.3, 0), atol=1e-9)
