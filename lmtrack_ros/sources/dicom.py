@@ -5,14 +5,15 @@ Only what pydicom decodes by itself is read: uncompressed and RLE, or more where
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pydicom
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydicom.pixels.utils import pixel_array
 from pydicom.valuerep import DT
 
@@ -70,11 +71,16 @@ class DicomSource(GuardedSource):
 
     def __init__(self, files: Sequence[Path], options: SourceOptions, name: str) -> None:
         self._files = _in_order(files, name)
-        header = _read_header(self._files[0])
         try:
             shape = _decode(_read(self._files[0]), 0).shape
         except _UndecodableError as error:
             raise UserError(f"{self._files[0]}: {error}") from error
+        with _usable_header(self._files[0]):
+            super().__init__(self._described(shape, options, name))
+
+    def _described(self, shape: Sequence[int], options: SourceOptions, name: str) -> SourceInfo:
+        """Return what the headers say, and keep the stamps of the frames."""
+        header = _read_header(self._files[0])
         if len(self._files) > 1:
             stamps_ns = _series_stamps_ns([_read_header(file) for file in self._files])
         else:
@@ -95,7 +101,7 @@ class DicomSource(GuardedSource):
             sad_mm=sad_mm,
             sid_mm=sid_mm,
         )
-        super().__init__(SourceInfo(name, geometry, rate_hz, count))
+        return SourceInfo(name, geometry, rate_hz, count)
 
     def _read(self) -> Iterator[Frame | Unreadable]:
         single = _read(self._files[0]) if len(self._files) == 1 else None
@@ -130,6 +136,17 @@ def _parse(file: Path, *, header_only: bool) -> pydicom.Dataset:
         raise UserError(f"{file} cannot be read as DICOM: {_one_line(error)}") from error
 
 
+@contextmanager
+def _usable_header(file: Path) -> Iterator[None]:
+    """Make a UserError of whatever a broken value in the header of a file raises."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # pydicom raises many kinds, and gives some values as they stand
+        raise UserError(f"{file} has a broken value in its DICOM header: {_one_line(error)}") from error
+
+
 def _decode(dataset: pydicom.Dataset, index: int) -> NDArray[np.generic]:
     try:
         image = pixel_array(dataset, index=index)
@@ -153,20 +170,26 @@ def _in_order(files: Sequence[Path], name: str) -> list[Path]:
     if len(files) == 1:
         return list(files)
     headers = {}
+    places = {}
+    multi_frame = False
     for file in files:
         try:
-            headers[file] = _read_header(file)
+            with _usable_header(file):
+                header = _read_header(file)
+                place = int(header.get("InstanceNumber") or 0)
+                multi_frame |= _frame_count(header) > 1
+                headers[file], places[file] = header, place
         except UserError as error:
-            # without its header, neither its place nor its time is known
+            # without what is in its header, neither its place nor its time is known
             logger.warning("%s: a file is left out: %s", name, error)
     if not headers:
         raise UserError(f"{name}: none of the {len(files)} files can be read as DICOM, such as {files[0]}")
     if len({header.get("SeriesInstanceUID") for header in headers.values()}) > 1:
         raise UserError(f"{name} holds files of several DICOM series: keep one series in a folder")
-    if any(_frame_count(header) > 1 for header in headers.values()):
+    if multi_frame:
         raise UserError(f"{name} holds several multi-frame DICOM files: open one of them")
     # sorted() keeps the natural order of names where the number is missing
-    return sorted(headers, key=lambda file: int(headers[file].get("InstanceNumber") or 0))
+    return sorted(places, key=places.__getitem__)
 
 
 # times -------------------------------------------------------------------------------------------
@@ -221,7 +244,7 @@ def _rate_of(stamps_ns: Sequence[int] | None) -> float | None:
 def _growing(stamps_ns: Sequence[int | None]) -> list[int] | None:
     known = [s for s in stamps_ns if s is not None]
     # a scanner that gives one time to the whole series does not say when each frame was
-    if len(known) < len(stamps_ns) or len(set(known)) < len(known):
+    if len(known) < len(stamps_ns) or any(later <= earlier for earlier, later in pairwise(known)):
         return None
     return known
 
@@ -276,8 +299,12 @@ def _spacing_mm(header: pydicom.Dataset) -> tuple[tuple[float, float] | None, bo
     return None, False
 
 
-def _column_row(between_rows_then_columns: Sequence[object]) -> tuple[float, float]:
-    row, column = (float(str(v)) for v in between_rows_then_columns)
+def _column_row(between_rows_then_columns: ArrayLike) -> tuple[float, float]:
+    # a single value is not a list
+    values_mm = [float(str(v)) for v in np.atleast_1d(between_rows_then_columns)]
+    if len(values_mm) != 2:
+        raise ValueError(f"a pixel spacing has two values, not {values_mm}")
+    row, column = values_mm
     return column, row
 
 

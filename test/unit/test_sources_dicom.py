@@ -175,6 +175,63 @@ def test_broken_files_of_a_series_are_skipped(tmp_path: Path, caplog: pytest.Log
     assert "frame 2 cannot be read" in caplog.text
 
 
+def write_broken(path: Path, written: str, broken: str, **fields: Any) -> Path:
+    """Write an object whose header holds what pydicom would not write; both texts are of one length."""
+    write(path, IMAGES[:1], **fields)
+    content = path.read_bytes()
+    assert content.count(written.encode()) == 1
+    path.write_bytes(content.replace(written.encode(), broken.encode()))
+    return path
+
+
+@pytest.mark.parametrize("broken", ["77x7", r"7\77"], ids=["not a number", "two numbers"])
+def test_a_file_of_a_series_without_a_place_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
+    common = {"RecommendedDisplayFrameRate": 10, "PixelSpacing": [1, 1]}
+    for index in range(3):
+        write(tmp_path / f"{index}.dcm", IMAGES[index : index + 1], InstanceNumber=index, **common)
+    write_broken(tmp_path / "torn.dcm", "7777", broken, InstanceNumber="7777", **common)
+    assert [f.image.tolist() for f in open_source(tmp_path)] == IMAGES[:3].tolist()
+    assert "torn.dcm has a broken value in its DICOM header" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "broken"),
+    [
+        ("PixelSpacing", r"0.25\0.50", "0.2500000"),
+        ("PixelSpacing", r"0.25\0.50", r"0.2x\0.50"),
+        ("FrameTime", "41.25", "41x25"),
+        ("NumberOfFrames", "7777", "77x7"),
+    ],
+)
+def test_a_broken_value_in_a_header_is_one_clear_line(
+    tmp_path: Path, key: str, written: str, broken: str
+) -> None:
+    value: Any = written.split("\\") if "\\" in written else written
+    fields: dict[str, Any] = {"FrameTime": 40, "PixelSpacing": [1, 1], key: value}
+    path = write_broken(tmp_path / "torn.dcm", written, broken, **fields)
+    with pytest.raises(UserError, match=r"torn\.dcm") as caught:
+        open_source(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_times_that_do_not_grow_are_not_those_of_the_frames(tmp_path: Path) -> None:
+    for index, second in enumerate((5, 1, 3)):
+        write(
+            tmp_path / f"{index}.dcm",
+            IMAGES[index : index + 1],
+            InstanceNumber=index,
+            AcquisitionDate="20240102",
+            AcquisitionTime=f"10200{second}",
+            ContentDate="20240102",
+            ContentTime=f"10200{index}",
+            PixelSpacing=[1, 1],
+        )
+    stamps = [f.stamp_ns for f in open_source(tmp_path)]
+    assert stamps == [(1704190800 + i) * NS_PER_S for i in range(3)]
+
+
 def test_what_cannot_be_decoded_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\1" * 40)
     (tmp_path / "words.dcm").write_text("not DICOM")
