@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
         "sad_mm": args.sad_mm,
         "sid_mm": args.sid_mm,
     }
+    if not Path(args.out).name:
+        raise UserError(f"--out '{args.out}' is no name for a recording: give NAME or NAME.mcap")
     try:
         if is_unfinished(Path(args.input)):
             if any(value is not None for value in said.values()):

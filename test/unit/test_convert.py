@@ -102,6 +102,9 @@ def test_mistakes_are_one_clear_line_and_leave_nothing(sequence: Path, tmp_path:
     for arguments, complaint in (
         ((tmp_path / "missing", "--out", tmp_path / "rec"), "does not exist"),
         ((sequence, "--out", tmp_path / "taken"), "not overwritten"),
+        ((sequence, "--out", ""), "no name for a recording"),
+        ((sequence, "--out", "."), "no name for a recording"),
+        ((sequence, "--out", "/"), "no name for a recording"),
         ((sequence / "frames", "--out", tmp_path / "rec"), "frame rate"),
         (("camera:0", "--out", tmp_path / "rec"), "never ends"),
         ((sequence, "--out", tmp_path / "rec", "--spacing-mm", "1"), "two or three"),
