@@ -218,7 +218,8 @@ class CorrelationTracker:
 
         Raises:
             UserError: the image is not 2-D or is empty of structure, no landmark is given, or one
-                is repeated, has not two coordinates or lies outside the image.
+                is repeated, has not two coordinates, is defined on no axis or lies outside the
+                image; the tracker then goes on as before.
         """
         image = as_float_image(frame.image) if frame.image.ndim == 2 else None
         if image is None:
@@ -226,11 +227,13 @@ class CorrelationTracker:
                 f"cannot mark landmarks on a frame of shape {frame.image.shape} without structure"
             )
         _check(landmarks, image.shape)
+        levels = pyramid(image, self._search_level + 1)
+        targets = [self._new_target(landmark, levels) for landmark in landmarks]
+        # nothing is refused from here on
         self._shape = image.shape
         self._spacing_mm = _spacing_mm(frame.geometry)
         self._previous = image
-        levels = pyramid(image, self._search_level + 1)
-        self._targets = [self._new_target(landmark, levels) for landmark in landmarks]
+        self._targets = targets
 
     def update(self, frame: Frame) -> LandmarkSet:
         """Find every landmark in the next frame.
@@ -451,6 +454,8 @@ def _check(landmarks: Sequence[Landmark], shape: tuple[int, ...]) -> None:
             raise UserError(f"landmark '{landmark.id}' is given more than once")
         if len(landmark.uv_px) != 2:
             raise UserError(f"landmark '{landmark.id}' has {len(landmark.uv_px)} coordinates, not 2")
+        if not any(landmark.axes):
+            raise UserError(f"landmark '{landmark.id}' is defined on no axis: name at least one")
         column, row = landmark.uv_px
         if not (0 <= column <= shape[1] - 1 and 0 <= row <= shape[0] - 1):
             raise UserError(

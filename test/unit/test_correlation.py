@@ -214,9 +214,10 @@ def test_estimates_keep_the_order_of_the_landmarks():
         ([Landmark("a", (np.nan, 60.0))], "outside the image"),
         ([Landmark("a", START), Landmark("a", (40.0, 40.0))], "more than once"),
         ([Landmark("a", (1.0, 2.0, 3.0), (True, True, True))], "3 coordinates"),
+        ([Landmark("a", START, (False, False))], "'a' is defined on no axis"),
         ([Landmark("a", (0.0, 0.0), (True, True))], None),
     ],
-    ids=["none", "outside", "NaN", "twice", "3-D", "in the corner"],
+    ids=["none", "outside", "NaN", "twice", "3-D", "no axis", "in the corner"],
 )
 def test_what_cannot_be_followed_is_refused(landmarks, message):
     if message is None:
@@ -224,6 +225,31 @@ def test_what_cannot_be_followed_is_refused(landmarks, message):
         return
     with pytest.raises(UserError, match=message):
         started(landmarks)
+
+
+@pytest.mark.parametrize(
+    ("rows", "uv", "message"), [(90, (999.0, 0.0), "outside"), (4, (50.0, 2.0), "too close")]
+)
+def test_after_a_refused_start_it_goes_on_as_before(rows, uv, message):
+    refused, undisturbed = started(), started()
+    for tracker in (refused, undisturbed):
+        tracker.update(frame(scene(breathing(1)), 1))
+    # another size, spacing and scene, so that anything that is taken over shows
+    zoomed = ImageGeometry(Modality.MR, (0.5, 0.5, 0.0))
+    with pytest.raises(UserError, match=message):
+        refused.initialize(frame(texture(seed=4)[:rows, :100], 2, zoomed), [Landmark("b", uv)])
+    assert refused.landmark_ids == ("a",)
+    for number in range(3, 6):
+        after, expected = (
+            only(tracker.update(frame(scene(breathing(number)), number)))
+            for tracker in (refused, undisturbed)
+        )
+        assert after.status is Status.TRACKED
+        assert (after.uv_px, after.radius_mm, after.confidence) == (
+            expected.uv_px,
+            expected.radius_mm,
+            expected.confidence,
+        )
 
 
 @pytest.mark.parametrize(
