@@ -102,7 +102,7 @@ class Pipeline:
             if stamps is None:
                 continue
             while status is not None and status.stamp_ns <= stamps.decided_ns:
-                self._gate.update_couch(status)
+                self._gate.update_couch(status, stamps.decided_ns)
                 status = next(statuses, None)
             yield self._step(replace(frame, received_ns=stamps.received_ns), stamps)
 

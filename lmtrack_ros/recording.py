@@ -34,6 +34,7 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError, unknown_name
 from lmtrack_ros.core.geometry import ImageGeometry, Mount
+from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.core.records import (
     NS_PER_S,
     CouchShift,
@@ -67,6 +68,16 @@ _MCAP_DATA_END = 0x0F
 _MCAP_FOOTER = 0x02
 
 _Self = TypeVar("_Self")
+
+
+@dataclass(frozen=True)
+class RecorderParameters:
+    """What is recorded where."""
+
+    path: str = parameter("recording", "NAME.mcap for one file, anything else for a rosbag2 directory")
+    topics: tuple[str, ...] = parameter(
+        (), "names of the topics to record; empty: all of the node's namespace, /tf and /tf_static"
+    )
 
 
 @dataclass(frozen=True)

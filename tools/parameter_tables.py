@@ -9,12 +9,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lmtrack_ros.core.parameters import constraint_of, defaults, field_types
-from lmtrack_ros.nodes.couch_simulator import CouchSimulatorNodeParameters
-from lmtrack_ros.nodes.gating import GatingParameters
-from lmtrack_ros.nodes.image_source import SourceParameters
-from lmtrack_ros.nodes.recorder import RecorderParameters
-from lmtrack_ros.nodes.tracker import TrackerParameters
+from lmtrack_ros.gating.parameters import GatingParameters
+from lmtrack_ros.phantoms.couch import CouchSimulatorParameters
+from lmtrack_ros.recording import RecorderParameters
+from lmtrack_ros.sources.parameters import SourceParameters
 from lmtrack_ros.trackers import tracker_class, tracker_names
+from lmtrack_ros.trackers.parameters import TrackerParameters
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "parameters.md"
 
@@ -22,7 +22,7 @@ NODES = {
     "image_source": SourceParameters,
     "tracker": TrackerParameters,
     "gating": GatingParameters,
-    "couch_simulator": CouchSimulatorNodeParameters,
+    "couch_simulator": CouchSimulatorParameters,
     "recorder": RecorderParameters,
 }
 

@@ -3,7 +3,8 @@
 Integrators copy these few rules in their own language. The beam is enabled only while the newest
 decision says BEAM_ON, comes from the session the consumer was armed with, is newer in sequence
 than all before, and has not expired, neither by its own ``valid_until`` nor by the consumer's
-monotonic clock.
+monotonic clock. A decision of another session, or one that does not grow in sequence, means that
+there are two gates or a restarted one: it disables the beam for the validity time.
 """
 
 from lmtrack_ros.core.records import NS_PER_MS, GateDecision, GateState
@@ -22,12 +23,13 @@ class BeamEnable:
         self._validity_ns = int(validity_ms * NS_PER_MS)
         self._newest: GateDecision | None = None
         self._arrived_monotonic_ns = 0
+        self._doubted_until_monotonic_ns = 0
 
     def receive(self, decision: GateDecision, monotonic_ns: int) -> None:
-        """Take up a decision at the time it arrives; others than the session's newest are ignored."""
-        if decision.session != self._session:
-            return
-        if self._newest is not None and decision.sequence <= self._newest.sequence:
+        """Take up a decision at the time it arrives."""
+        newest = self._newest
+        if decision.session != self._session or (newest and decision.sequence <= newest.sequence):
+            self._doubted_until_monotonic_ns = monotonic_ns + self._validity_ns
             return
         self._newest = decision
         self._arrived_monotonic_ns = monotonic_ns
@@ -39,5 +41,6 @@ class BeamEnable:
             newest is not None
             and newest.state is GateState.BEAM_ON
             and newest.stamp_ns <= now_ns < newest.valid_until_ns
+            and monotonic_ns >= self._doubted_until_monotonic_ns
             and 0 <= monotonic_ns - self._arrived_monotonic_ns < self._validity_ns
         )

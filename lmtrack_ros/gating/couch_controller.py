@@ -30,6 +30,9 @@ class CouchParameters:
         minimum=0.0,
         maximum=200.0,
     )
+    max_radius_mm: float = parameter(
+        5.0, "a landmark whose 95 % radius is larger moves no couch, mm", minimum=0.0, maximum=50.0
+    )
     validity_ms: float = parameter(
         300.0,
         "a shift lapses, and the couch stops, this long after its frame, ms",
@@ -69,9 +72,9 @@ class CouchController:
             stamp_ns: mid-exposure time of the frame.
         """
         axes = np.array(self.parameters.axes) & target.observed
-        if not self.tracking or target.reasons or target.couch_mm is None or not axes.any():
-            self._last_target_mm = None
-            return self._shift(stamp_ns)
+        certain = not target.reasons and target.radius_mm <= self.parameters.max_radius_mm
+        if not self.tracking or not certain or target.couch_mm is None or not axes.any():
+            return self.stand_still(stamp_ns)
 
         limit = self.parameters.range_mm
         wanted = np.where(
@@ -84,9 +87,8 @@ class CouchController:
         x, y, z = axes.tolist()
         return self._shift(stamp_ns, CouchMode.TRACKING, wanted, wanted - target.couch_mm, (x, y, z))
 
-    def stop(self, stamp_ns: int) -> CouchShift:
-        """Stop following; returns the shift that says so."""
-        self.tracking = False
+    def stand_still(self, stamp_ns: int) -> CouchShift:
+        """Return a shift that asks for no motion; the next certain frames move the couch again."""
         self._last_target_mm = None
         return self._shift(stamp_ns)
 

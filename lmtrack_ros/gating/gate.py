@@ -1,5 +1,6 @@
 """The beam gate: HOLD unless everything is known to be well."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -81,12 +82,14 @@ class Target:
         observed: which axes of it are known.
         reasons: why it must not be acted on; zero where it may. Being outside the window is none.
         couch_mm: (3,) couch position at acquisition, or None where it is not known.
+        radius_mm: the largest 95 % radius of the needed landmarks.
     """
 
     displacement_mm: Array
     observed: tuple[bool, bool, bool]
     reasons: Reason
     couch_mm: Array | None
+    radius_mm: float = np.inf
 
 
 class Gate:
@@ -104,6 +107,8 @@ class Gate:
         self.parameters = parameters
         self.session = session
         self.couch = CouchHistory(parameters.max_couch_age_ms)
+        self.needs_couch = False
+        """Whether a couch that does not say where it is holds the beam: set while it follows the target."""
         self.target: Target | None = None
         """The last frame's target, for the couch controller."""
         self._max_age_ns = int(parameters.max_age_ms * NS_PER_MS)
@@ -117,6 +122,7 @@ class Gate:
         self._latched = Reason(0)
         self._couch_at_fault = False
         self._good_frames = 0
+        self._good_targets = 0
         self._last = LandmarkSet(stamp_ns=0)
         self._sequence = 0
 
@@ -128,12 +134,14 @@ class Gate:
     # the operator --------------------------------------------------------------------------------
 
     def arm(self) -> None:
-        """Allow the beam; clears what had latched, unless it lasts, and forgets when the last frame was."""
-        if not (self._armed or self.parameters.references_mm):
+        """Allow the beam; clears what had latched, unless it lasts, but not an operator's hold.
+
+        Forgets when the last frame was, and references that were captured.
+        """
+        if not self.parameters.references_mm:
             self._references.clear()
         self._armed = True
         self._last = LandmarkSet(stamp_ns=0)
-        self._operator_hold = False
         self._latched = Reason.COUCH_FAULT if self._couch_at_fault else Reason(0)
         self._good_frames = 0
 
@@ -154,20 +162,34 @@ class Gate:
 
     # what comes in -------------------------------------------------------------------------------
 
-    def update_couch(self, status: CouchStatus) -> None:
-        """Take up where the couch is; a fault latches."""
-        self.couch.add(status)
-        self._couch_at_fault = bool(status.fault)
-        if status.fault:
+    def update_couch(self, status: CouchStatus, now_ns: int) -> None:
+        """Take up where the couch is; a fault, or a status from the future, latches.
+
+        Args:
+            status: as reported.
+            now_ns: on the clock of its stamp.
+        """
+        impossible = (
+            status.stamp_ns > now_ns + _FUTURE_TOLERANCE_NS or not np.isfinite(status.position_mm).all()
+        )
+        if not impossible:
+            self.couch.add(status)
+        self._couch_at_fault = bool(status.fault) or impossible
+        if self._couch_at_fault:
             self._latched |= Reason.COUCH_FAULT
 
     def tick(self, now_ns: int) -> GateDecision | None:
-        """Return a HOLD where the newest frame has grown too old or the couch is at fault, else None."""
+        """Return a HOLD where the newest frame is too old or something has latched since it; else None."""
+        self._latch_backward_time(now_ns)
         if self._silent(now_ns):
-            return self._hold(Reason.TRACKER_SILENT, now_ns)
+            return self.hold_silent(now_ns)
         if self._latched and self._good_frames:
             return self._hold(Reason(0), now_ns)
         return None
+
+    def hold_silent(self, now_ns: int) -> GateDecision:
+        """Return a HOLD because nothing is heard of the tracker."""
+        return self._hold(Reason.TRACKER_SILENT, now_ns)
 
     def update(self, landmarks: LandmarkSet, now_ns: int) -> GateDecision:
         """Decide on one frame.
@@ -178,6 +200,7 @@ class Gate:
         """
         reasons = Reason(0)
         previous_ns = self._last.stamp_ns
+        self._latch_backward_time(now_ns)
         if previous_ns and self._silent(now_ns):
             # a tick before this frame would have held: the good frames must be in a row
             reasons |= Reason.FRAME_GAP
@@ -190,7 +213,9 @@ class Gate:
         reasons |= self._standing_reasons()
         margin_mm, target = self._assess(landmarks, reasons)
         reasons |= target.reasons
-        self.target = replace(target, reasons=reasons)
+        self._good_targets = 0 if reasons else self._good_targets + 1
+        wait = Reason(0) if self._good_targets >= self.parameters.resume_frames else Reason.RESUMING
+        self.target = replace(target, reasons=reasons or wait)
         if not target.reasons and not margin_mm > 0:
             reasons |= Reason.OUTSIDE_WINDOW
 
@@ -215,6 +240,11 @@ class Gate:
 
     # the rules -----------------------------------------------------------------------------------
 
+    def _latch_backward_time(self, now_ns: int) -> None:
+        """Latch where the clock was set back behind the last frame: its age can no longer be told."""
+        if self._last.stamp_ns > now_ns + _FUTURE_TOLERANCE_NS:
+            self._latched |= Reason.TIME_BACKWARDS
+
     def _silent(self, now_ns: int) -> bool:
         return now_ns - self._last.stamp_ns > self._max_age_ns
 
@@ -229,6 +259,7 @@ class Gate:
     def _hold(self, reasons: Reason, now_ns: int) -> GateDecision:
         """Return a HOLD for these reasons and the standing ones."""
         self._good_frames = 0
+        self._good_targets = 0
         self._sequence += 1
         return GateDecision(
             stamp_ns=now_ns,
@@ -255,22 +286,22 @@ class Gate:
         couch_mm = self.couch.position_mm(landmarks.stamp_ns)
         reasons = Reason(0)
         offset_mm: Array = np.zeros(3)
-        if landmarks.frame_id == TABLE_TOP and couch_mm is not None:
-            offset_mm = couch_mm
-        elif landmarks.frame_id == TABLE_TOP:
-            reasons |= Reason.COUCH_SILENT
-        elif landmarks.frame_id != ISOCENTER:
+        if landmarks.frame_id not in (ISOCENTER, TABLE_TOP):
             reasons |= Reason.WRONG_FRAME
+        if couch_mm is None and (landmarks.frame_id == TABLE_TOP or self.needs_couch):
+            reasons |= Reason.COUCH_SILENT
+        elif couch_mm is not None and landmarks.frame_id == TABLE_TOP:
+            offset_mm = couch_mm
 
         constrained = np.array(self.parameters.window_axes)
         estimates = []
         needed = self._needed(landmarks)
-        ids = [e.id for e in landmarks.estimates]
+        counts = Counter(e.id for e in landmarks.estimates)
         for name, estimate in needed:
             if estimate is None:
                 reasons |= Reason.LANDMARK_MISSING
                 continue
-            if ids.count(name) > 1:
+            if counts[name] > 1:
                 # nobody knows which of them is right
                 reasons |= Reason.LANDMARK_UNCERTAIN
             estimates.append(estimate)
@@ -295,7 +326,7 @@ class Gate:
         to_lower = displacements - np.array(self.parameters.window_lower_mm)
         margins = np.minimum(to_upper, to_lower) - radii
         x, y, z = np.all([e.observed for e in estimates], axis=0).tolist()
-        target = Target(displacements.mean(axis=0), (x, y, z), Reason(0), couch_mm)
+        target = Target(displacements.mean(axis=0), (x, y, z), Reason(0), couch_mm, float(radii.max()))
         return float(margins[:, constrained].min()), target
 
     def _faults(self, estimate: Estimate, constrained: Array) -> Reason:

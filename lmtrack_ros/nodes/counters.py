@@ -4,25 +4,27 @@ from collections.abc import Mapping
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from lmtrack_ros.ros import qos
 from lmtrack_ros.ros.lifecycle import ManagedNode
 
 _PERIOD_S = 1.0
 
 
 class Counters:
-    """Publishes a node's counts while it is active, and once more when it is closed.
+    """Publishes a node's counts while it is active.
 
     Args:
-        node: whose counts they are.
+        node: whose counts they are; being configured.
         counts: by name; the node changes them.
     """
 
     def __init__(self, node: ManagedNode, counts: Mapping[str, int]) -> None:
         self._node = node
         self._counts = counts
-        self._publisher = node.create_publisher(DiagnosticArray, "diagnostics", qos.STREAM)
-        self._timer = node.create_timer(_PERIOD_S, self.publish)
+        self._publisher = node.publisher("diagnostics")
+
+    def start(self) -> None:
+        """Publish once a second from now on, while the node is active."""
+        self._node.repeat(_PERIOD_S, self.publish)
 
     def publish(self) -> None:
         """Publish the counts as they are now."""
@@ -31,9 +33,3 @@ class Counters:
         message = DiagnosticArray(status=[status])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
-
-    def close(self) -> None:
-        """Publish once more and stop."""
-        self.publish()
-        self._node.destroy_timer(self._timer)
-        self._node.destroy_publisher(self._publisher)

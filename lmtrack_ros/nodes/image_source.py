@@ -5,90 +5,55 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
-from rosgraph_msgs.msg import Clock
 
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.core.frames import Array, View
-from lmtrack_ros.core.geometry import ImageGeometry, Modality
-from lmtrack_ros.core.parameters import parameter
+from lmtrack_ros.core.frames import Array
+from lmtrack_ros.core.geometry import ImageGeometry, Mount
 from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, Frame, Landmark, MarkedLandmarks
 from lmtrack_ros.gating.couch_history import CouchHistory
 from lmtrack_ros.nodes.counters import Counters
 from lmtrack_ros.phantoms import open_phantom
 from lmtrack_ros.phantoms.phantom import Phantom
-from lmtrack_ros.phantoms.ultrasound import UltrasoundParameters
 from lmtrack_ros.recording import IMAGER_FRAME
-from lmtrack_ros.ros import qos
-from lmtrack_ros.ros.convert import make, message_class
-from lmtrack_ros.ros.lifecycle import ManagedNode, logged, run
+from lmtrack_ros.ros.convert import make
+from lmtrack_ros.ros.lifecycle import ManagedNode, run
 from lmtrack_ros.ros.tf import TransformPublisher
 from lmtrack_ros.sources import CAMERA_PREFIX, PHANTOM_PREFIX, Source, open_source
 from lmtrack_ros.sources.landmarks import marked_landmarks
+from lmtrack_ros.sources.parameters import SourceParameters
 
 _CLOCK_PERIOD_S = 0.005
 _SUBSCRIBER_POLL_S = 0.05
 # a subscriber that was just discovered may still miss a best-effort message
 _DISCOVERY_GRACE_S = 0.5
 _MAX_COUCH_AGE_MS = 200.0
-
-
-@dataclass(frozen=True)
-class SourceParameters:
-    """Where frames come from and how they are played."""
-
-    uri: str = parameter("phantom:ultrasound", "folder, file, recording, camera:N or phantom:NAME")
-    modality: str = parameter(
-        "", "what made the images, where the source does not say", choices=("", *(m.value for m in Modality))
-    )
-    spacing_mm: tuple[float, ...] = parameter(
-        (), "pixel pitch along columns and rows, likewise, mm", minimum=0.0
-    )
-    rate_hz: float = parameter(
-        0.0, "frame rate, likewise, Hz; 0: as the source says", minimum=0.0, maximum=1000.0
-    )
-    view: str = parameter(
-        "", "how the image plane stands in the room, likewise", choices=("", *(v.value for v in View))
-    )
-    imaging_latency_ms: float = parameter(
-        0.0,
-        "time from mid-exposure to the frame's arrival, ms: taken off a camera's arrival times, "
-        "waited for by every other source",
-        minimum=0.0,
-        maximum=5000.0,
-    )
-    speed: float = parameter(1.0, "of a replay, in multiples of real time", minimum=0.01, maximum=100.0)
-    publish_clock: bool = parameter(
-        False, "publish the recorded time on /clock and keep the recorded stamps; others then use_sim_time"
-    )
-    wait_for_subscriber: bool = parameter(True, "publish the first frame only when someone listens")
-    ultrasound: UltrasoundParameters = field(default_factory=UltrasoundParameters)
+_JOIN_S = 5.0
 
 
 class ImageSource(ManagedNode):
     """Publishes image, image_geometry, and where they are known initial_landmarks and truth."""
 
-    def __init__(self, **arguments: object) -> None:
+    def __init__(self, **arguments: Any) -> None:
         super().__init__("image_source", **arguments)
         self._settings = self.declare(SourceParameters)
         self.reject_unknown_parameters()
         self._couch = CouchHistory(_MAX_COUCH_AGE_MS)
         self._couch_lock = threading.Lock()
+        self._couch_mm: Array = np.zeros(3)
         self._stopping = threading.Event()
         self._player: threading.Thread | None = None
         self._counts = {"frames_published": 0}
         self.finished = threading.Event()
         """Set when a source that ends has ended."""
 
-    @logged
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def configure(self) -> None:
         """Open the source."""
         p = self._settings
         self._source: Source
@@ -101,70 +66,55 @@ class ImageSource(ManagedNode):
                 spacing_mm=p.spacing_mm or None,
                 rate_hz=p.rate_hz or None,
                 view=p.view or None,
+                sad_mm=p.sad_mm or None,
+                sid_mm=p.sid_mm or None,
                 latency_ms=p.imaging_latency_ms,
             )
-        self._images = self._publisher("image", qos.IMAGES)
-        self._volumes = self._publisher("volume", qos.IMAGES)
-        self._geometries = self._publisher("image_geometry", qos.LATCHED)
-        self._initial = self._publisher("initial_landmarks", qos.LATCHED)
-        self._truth = self._publisher("truth", qos.STREAM)
-        self._clock_publisher = self.create_publisher(Clock, "/clock", 1) if p.publish_clock else None
-        self._transforms = TransformPublisher(self, static=True)
-        return TransitionCallbackReturn.SUCCESS
-
-    @logged
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start to play."""
+        self._images = self.publisher("image")
+        self._volumes = self.publisher("volume")
+        self._geometries = self.publisher("image_geometry")
+        self._initial = self.publisher("initial_landmarks")
+        self._truth = self.publisher("truth")
+        self._clock_publisher = self.publisher("/clock") if p.publish_clock else None
+        self._clock_ns = 0
         self._counters = Counters(self, self._counts)
-        self._couch_subscription = self.create_subscription(
-            message_class("lmtrack_ros/msg/CouchStatus"),
-            "couch_status",
-            self._on_couch,
-            qos.STREAM,
-        )
+        self._fixed_transform = TransformPublisher(self, static=True)
+        self._moving_transform = TransformPublisher(self)
+        self._published_geometry: ImageGeometry | None = None
+
+    def activate(self) -> None:
+        """Start to play."""
+        self.subscribe("couch_status", self._on_couch)
+        self._counters.start()
         self._stopping.clear()
+        self.finished.clear()
         self._player = threading.Thread(target=self._play, name="player", daemon=True)
-        result = super().on_activate(state)
         self._player.start()
-        return result
 
-    @logged
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop to play."""
-        self._stop_playing()
-        self.destroy_subscription(self._couch_subscription)
-        self._counters.close()
-        return super().on_deactivate(state)
+    def deactivate(self) -> None:
+        """Stop to play and say how many frames there were."""
+        self._stopping.set()
+        if self._player is not None:
+            self._player.join(_JOIN_S)
+            if self._player.is_alive():
+                self.get_logger().error(f"{self._settings.uri} does not stop: its driver hangs")
+        self._counters.publish()
 
-    @logged
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def cleanup(self) -> None:
         """Close the source."""
         self._source.close()
-        return TransitionCallbackReturn.SUCCESS
-
-    def finish(self) -> None:
-        """Stop to play and say how many frames there were."""
-        if self._player is not None:
-            self._stop_playing()
-            self._counters.publish()
-
-    def _publisher(self, topic: str, profile: object) -> object:
-        return self.create_lifecycle_publisher(message_class(interface.TOPIC_TYPES[topic]), topic, profile)
 
     def _on_couch(self, msg: Any) -> None:
         with self._couch_lock:
             self._couch.add(interface.read_couch_status(msg))
 
     def _couch_position_mm(self, stamp_ns: int) -> Array:
-        """Return the (3,) couch position of a moment; zero where no couch reports."""
+        """Return the (3,) couch position of a moment: the last known one, zero where no couch reports."""
         with self._couch_lock:
             position = self._couch.position_mm(stamp_ns)
-        return np.zeros(3) if position is None else position
-
-    def _stop_playing(self) -> None:
-        self._stopping.set()
-        if self._player is not None:
-            self._player.join()
+        if position is not None:
+            self._couch_mm = position
+        return self._couch_mm
 
     # the player's thread -------------------------------------------------------------------------
 
@@ -178,6 +128,9 @@ class ImageSource(ManagedNode):
             self.failure = f"playing {self._settings.uri} failed"
             self.get_logger().error(f"{self.failure}:\n{traceback.format_exc()}")
         self.finished.set()
+        # a replay's time goes on, so that the gate sees the silence
+        while self._clock_publisher is not None and not self._stopping.wait(_CLOCK_PERIOD_S):
+            self._publish_clock(self._clock_ns + int(_CLOCK_PERIOD_S * NS_PER_S * self._settings.speed))
 
     def _await_subscriber(self) -> bool:
         """Wait until someone listens, where that is asked for; returns whether to play."""
@@ -269,15 +222,17 @@ class ImageSource(ManagedNode):
         while True:
             now_ns = clock_ns()
             if self._clock_publisher is not None:
-                sec, nanosec = divmod(clock_base_ns + min(now_ns, due_ns), NS_PER_S)
-                self._clock_publisher.publish(
-                    Clock(clock=make("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec))
-                )
+                self._publish_clock(clock_base_ns + min(now_ns, due_ns))
             if now_ns >= due_ns:
                 return self._stopping.is_set()
             wait_s = (due_ns - now_ns) / NS_PER_S / self._settings.speed
             if self._stopping.wait(min(wait_s, _CLOCK_PERIOD_S) if self._clock_publisher else wait_s):
                 return True
+
+    def _publish_clock(self, now_ns: int) -> None:
+        assert self._clock_publisher is not None
+        self._clock_ns = now_ns
+        self._clock_publisher.publish(interface.clock(make, now_ns))
 
     def _publish(self, frame: Frame, landmarks: Sequence[Landmark] = ()) -> None:
         self._publish_geometry(frame)
@@ -291,15 +246,17 @@ class ImageSource(ManagedNode):
         self._counts["frames_published"] += 1
 
     def _publish_geometry(self, frame: Frame) -> None:
-        geometry: ImageGeometry | None = frame.geometry
-        if geometry is None or geometry is self._published_geometry:
+        geometry = frame.geometry
+        if geometry is None:
+            return
+        moving = geometry.mount is Mount.PATIENT
+        if geometry is self._published_geometry and not moving:
             return
         self._published_geometry = geometry
         message = interface.image_geometry(make, geometry, frame.stamp_ns, IMAGER_FRAME)
         self._geometries.publish(message)
-        self._transforms.publish(geometry.frame_id, IMAGER_FRAME, geometry.pose, message.header.stamp)
-
-    _published_geometry: ImageGeometry | None = None
+        transforms = self._moving_transform if moving else self._fixed_transform
+        transforms.publish(geometry.frame_id, IMAGER_FRAME, geometry.pose, message.header.stamp)
 
 
 def main() -> int:

@@ -13,15 +13,14 @@ class Mailbox(Generic[T]):
         self._condition = threading.Condition()
         self._item: T | None = None
         self._closed = False
-        self.skipped = 0
-        """How many items were replaced before anyone took them."""
 
-    def put(self, item: T) -> None:
-        """Replace what is there."""
+    def put(self, item: T) -> bool:
+        """Replace what is there; returns whether that was something nobody had taken."""
         with self._condition:
-            self.skipped += self._item is not None
+            replaced = self._item is not None
             self._item = item
             self._condition.notify()
+            return replaced
 
     def take(self) -> T | None:
         """Wait for an item and return it; None once the mailbox is closed."""

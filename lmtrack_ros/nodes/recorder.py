@@ -1,19 +1,16 @@
 """Records any topics, as they come over the wire, to a rosbag2 recording."""
 
 import sys
-from dataclasses import dataclass
 from typing import Any
 
-from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.core.parameters import parameter
-from lmtrack_ros.recording import RecordingWriter, TopicQos
+from lmtrack_ros.recording import RecorderParameters, RecordingWriter, TopicQos
 from lmtrack_ros.ros import qos
 from lmtrack_ros.ros.convert import message_class
-from lmtrack_ros.ros.lifecycle import ManagedNode, logged, run
+from lmtrack_ros.ros.lifecycle import ManagedNode, run
 
 _DISCOVERY_PERIOD_S = 0.25
 # what a killed recorder may lose
@@ -24,28 +21,18 @@ _IGNORED = ("/parameter_events",)
 _ABSOLUTE = ("/tf", "/tf_static")
 
 # subscribed to at once: what is published before it is discovered would be lost
-_KNOWN = {
-    "image": qos.IMAGES,
-    "volume": qos.IMAGES,
-    "image_geometry": qos.LATCHED,
-    "initial_landmarks": qos.LATCHED,
-    "truth": qos.STREAM,
-    "landmarks": qos.STREAM,
-    "gate": qos.DECISIONS,
-    "couch_shift": qos.DECISIONS,
-    "couch_status": qos.STREAM,
-    "beam_status": qos.STREAM,
-}
-
-
-@dataclass(frozen=True)
-class RecorderParameters:
-    """What is recorded where."""
-
-    path: str = parameter("recording", "NAME.mcap for one file, anything else for a rosbag2 directory")
-    topics: tuple[str, ...] = parameter(
-        (), "names of the topics to record; empty: all of the node's namespace, /tf and /tf_static"
-    )
+_KNOWN = (
+    "image",
+    "volume",
+    "image_geometry",
+    "initial_landmarks",
+    "truth",
+    "landmarks",
+    "gate",
+    "couch_shift",
+    "couch_status",
+    "beam_status",
+)
 
 
 class RecorderNode(ManagedNode):
@@ -59,51 +46,33 @@ class RecorderNode(ManagedNode):
         self._settings = self.declare(RecorderParameters)
         self.reject_unknown_parameters()
         self._writer: RecordingWriter | None = None
-        self._recorded: dict[str, Any] = {}
+        self._recorded: set[str] = set()
 
-    @logged
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def configure(self) -> None:
         """Open the recording; refuses to overwrite one."""
         self._writer = RecordingWriter(self._settings.path)
-        return TransitionCallbackReturn.SUCCESS
 
-    @logged
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def activate(self) -> None:
         """Start to record."""
-        for topic, profile in _KNOWN.items():
+        for topic in _KNOWN:
             if self._is_wanted(self.resolve_topic_name(topic)):
-                self._record(topic, interface.TOPIC_TYPES[topic], profile)
-        self._timers_to_stop = [
-            self.create_timer(_DISCOVERY_PERIOD_S, self._discover),
-            self.create_timer(_FLUSH_PERIOD_S, self._flush),
-        ]
+                self._record(topic, interface.TOPIC_TYPES[topic], qos.of_topic(topic))
+        self.repeat(_DISCOVERY_PERIOD_S, self._discover)
+        self.repeat(_FLUSH_PERIOD_S, self._flush)
         self.get_logger().info(f"recording to {self._settings.path}")
-        return super().on_activate(state)
 
-    @logged
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def deactivate(self) -> None:
         """Stop to record; the recording stays open until cleanup."""
-        for timer in self._timers_to_stop:
-            self.destroy_timer(timer)
-        for subscription in self._recorded.values():
-            self.destroy_subscription(subscription)
         self._recorded.clear()
-        return super().on_deactivate(state)
 
-    @logged
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def cleanup(self) -> None:
         """Complete the recording."""
-        self.finish()
-        return TransitionCallbackReturn.SUCCESS
-
-    def finish(self) -> None:
-        """Complete the recording."""
-        if self._writer is not None:
-            try:
-                self._writer.close()
-            except (OSError, UserError) as error:
-                self.get_logger().error(f"the recording was not completed: {error}")
-            self._writer = None
+        assert self._writer is not None
+        try:
+            self._writer.close()
+        except (OSError, UserError) as error:
+            self.get_logger().error(f"the recording was not completed: {error}")
+        self._writer = None
 
     def _is_wanted(self, topic: str) -> bool:
         if self._settings.topics:
@@ -113,7 +82,10 @@ class RecorderNode(ManagedNode):
 
     def _flush(self) -> None:
         assert self._writer is not None
-        self._writer.flush()
+        try:
+            self._writer.flush()
+        except OSError as error:
+            self.get_logger().error(f"recording fails: {error}", throttle_duration_sec=5.0)
 
     def _discover(self) -> None:
         for topic, types in self.get_topic_names_and_types():
@@ -136,7 +108,7 @@ class RecorderNode(ManagedNode):
     def _record(self, topic: str, type_name: str, profile: QoSProfile) -> None:
         assert self._writer is not None
         name = self.resolve_topic_name(topic)
-        self._recorded[name] = None
+        self._recorded.add(name)
         try:
             self._writer.declare(
                 name,
@@ -166,7 +138,7 @@ class RecorderNode(ManagedNode):
             except OSError as error:
                 self.get_logger().error(f"{name} is not recorded: {error}", throttle_duration_sec=5.0)
 
-        self._recorded[name] = self.create_subscription(cls, name, write, queue, raw=True)
+        self.keep_while_active(self.create_subscription(cls, name, write, queue, raw=True))
 
 
 def main() -> int:

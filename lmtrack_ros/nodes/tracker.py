@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
@@ -19,13 +18,14 @@ from lmtrack_ros.nodes.mailbox import Mailbox
 from lmtrack_ros.ros import qos
 from lmtrack_ros.ros.convert import make, message_class
 from lmtrack_ros.ros.image import read_image
-from lmtrack_ros.ros.lifecycle import ManagedNode, logged, run
+from lmtrack_ros.ros.lifecycle import ManagedNode, run
 from lmtrack_ros.ros.synchronizer import time_synchronizer
 from lmtrack_ros.trackers import Tracker, tracker_class, tracker_names
 from lmtrack_ros.trackers.parameters import TrackerParameters
 
 # how many past frames landmarks may still be marked on
 _BUFFERED_FRAMES = 32
+_JOIN_S = 5.0
 
 
 class TrackerNode(ManagedNode):
@@ -51,66 +51,42 @@ class TrackerNode(ManagedNode):
             if name != self._settings.tracker:
                 self.declare(tracker_class(name).Parameters, f"{name}.")  # type: ignore[attr-defined]
 
-    @logged
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def configure(self) -> None:
         """Make the model ready."""
-        p = self._settings
         self._tracker: Tracker = self._tracker_class(self._tracker_parameters)
-        self._pending = p.marked
-        self._publisher = self.create_lifecycle_publisher(
-            message_class("lmtrack_ros/msg/LandmarkArray"), "landmarks", qos.STREAM
-        )
-        return TransitionCallbackReturn.SUCCESS
+        self._pending = self._settings.marked
+        self._publisher = self.publisher("landmarks")
+        self._counters = Counters(self, self._counts)
 
-    @logged
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def activate(self) -> None:
         """Start to listen and to follow."""
         self._mailbox: Mailbox[Frame] = Mailbox()
-        self._counters = Counters(self, self._counts)
-        image, geometry = (message_class(interface.TOPIC_TYPES[t]) for t in ("image", "image_geometry"))
         if self._settings.moving_imager:
-            self._subscriptions_to_close = time_synchronizer(
-                self, ((image, "image", qos.IMAGES), (geometry, "image_geometry", qos.STREAM)), self._on_pair
-            )
+            classes = [message_class(interface.TOPIC_TYPES[t]) for t in ("image", "image_geometry")]
+            topics = (classes[0], "image", qos.IMAGES), (classes[1], "image_geometry", qos.STREAM)
+            for subscription in time_synchronizer(self, topics, self._on_pair):
+                self.keep_while_active(subscription)
         else:
-            self._subscriptions_to_close = [
-                self.create_subscription(image, "image", self._on_image, qos.IMAGES),
-                self.create_subscription(geometry, "image_geometry", self._on_geometry, qos.LATCHED),
-            ]
-        self._subscriptions_to_close.append(
-            self.create_subscription(
-                message_class("lmtrack_ros/msg/LandmarkArray"),
-                "initial_landmarks",
-                self._on_initial_landmarks,
-                qos.LATCHED,
-            )
-        )
-        self._service = self.create_service(
-            message_class("lmtrack_ros/srv/InitializeLandmarks"),
-            "initialize_landmarks",
-            self._on_initialize,
-        )
+            self.subscribe("image", self._on_image)
+            self.subscribe("image_geometry", self._on_geometry)
+        self.subscribe("initial_landmarks", self._on_initial_landmarks)
+        service = message_class("lmtrack_ros/srv/InitializeLandmarks")
+        self.serve(service, "initialize_landmarks", self._on_initialize)
+        self._counters.start()
         self._worker = threading.Thread(target=self._work, name="tracker", daemon=True)
-        result = super().on_activate(state)
         self._worker.start()
         self.get_logger().info(f"{self._tracker.name}: waiting for frames on 'image'")
-        return result
 
-    @logged
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop to listen."""
-        for subscription in self._subscriptions_to_close:
-            self.destroy_subscription(subscription)
-        self.destroy_service(self._service)
-        self._stop_work()
-        self._counters.close()
-        return super().on_deactivate(state)
-
-    def finish(self) -> None:
+    def deactivate(self) -> None:
         """End the worker and say what was counted."""
+        self._mailbox.close()
         if self._worker is not None:
-            self._stop_work()
-            self._counters.publish()
+            self._worker.join(_JOIN_S)
+            if self._worker.is_alive():
+                self.get_logger().error("the model does not stop")
+        self._counters.publish()
+        with self._lock:
+            self._buffer.clear()
 
     # callbacks -----------------------------------------------------------------------------------
 
@@ -150,8 +126,7 @@ class TrackerNode(ManagedNode):
             self._buffer[frame.stamp_ns] = frame
             while len(self._buffer) > _BUFFERED_FRAMES:
                 self._buffer.popitem(last=False)
-        self._mailbox.put(frame)
-        self._counts["frames_skipped"] = self._mailbox.skipped
+        self._counts["frames_skipped"] += self._mailbox.put(frame)
 
     def _on_initial_landmarks(self, msg: Any) -> None:
         try:
@@ -190,7 +165,7 @@ class TrackerNode(ManagedNode):
             if marked.stamp_ns and frame is None and marked.stamp_ns <= newest_ns:
                 return "the frame of that stamp is not among the last ones received"
             known = frame or next(reversed(self._buffer.values()), None)
-            if known is not None and (reason := _misfit(marked.landmarks, known)):
+            if reason := _misfit(marked.landmarks, known):
                 return reason
             self._pending = marked
         return ""
@@ -230,20 +205,20 @@ class TrackerNode(ManagedNode):
         self._publisher.publish(interface.landmark_array(make, replace(landmarks, stamps=stamps)))
         self._counts["frames_tracked"] += 1
 
-    def _stop_work(self) -> None:
-        self._mailbox.close()
-        if self._worker is not None:
-            self._worker.join()
 
-
-def _misfit(landmarks: Sequence[Landmark], frame: Frame) -> str:
-    """Return why these landmarks cannot lie in that frame, or an empty text."""
-    size = np.array(frame.image.shape[::-1])
+def _misfit(landmarks: Sequence[Landmark], frame: Frame | None) -> str:
+    """Return why these landmarks cannot be followed (in that frame, where it is known), or an empty text."""
+    ids = [landmark.id for landmark in landmarks]
+    if len(set(ids)) != len(ids) or not all(ids):
+        return f"the names of the landmarks must be given and distinct, got {', '.join(ids)}"
     for landmark in landmarks:
+        if not any(landmark.axes):
+            return f"landmark '{landmark.id}' is defined on no axis"
         uv = np.array(landmark.uv_px)
-        if len(uv) != len(size) or not ((uv >= 0) & (uv <= size - 1)).all():
-            extent = "x".join(str(n) for n in size)
-            return f"landmark '{landmark.id}' at {landmark.uv_px} is outside the image of {extent} px"
+        size = np.array(frame.image.shape[::-1]) if frame else np.full(len(uv), np.inf)
+        if len(uv) != len(size) or not ((uv >= 0) & (uv <= size - 1) & np.isfinite(uv)).all():
+            extent = "" if frame is None else " of " + "x".join(str(n) for n in size) + " px"
+            return f"landmark '{landmark.id}' at {landmark.uv_px} is outside the image{extent}"
     return ""
 
 

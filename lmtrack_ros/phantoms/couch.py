@@ -18,6 +18,7 @@ class CouchSimulatorParameters:
         50.0, "time from a command's arrival to the motion, ms", minimum=0.0, maximum=5000.0
     )
     speed_mm_s: float = parameter(16.0, "greatest speed, mm/s", minimum=0.0, maximum=200.0)
+    rate_hz: float = parameter(50.0, "how often it reports, Hz", minimum=1.0, maximum=500.0)
 
 
 class CouchSimulator:
@@ -52,6 +53,13 @@ class CouchSimulator:
             return
         self._accepted = shift
         self._pending.append((now_ns + self._dead_time_ns, shift))
+
+    def stop(self, now_ns: int) -> None:
+        """Stop at once, and forget what was commanded."""
+        self.advance(now_ns)
+        self._pending.clear()
+        self._following = CouchShift(stamp_ns=0)
+        self._moving = False
 
     def advance(self, now_ns: int) -> CouchStatus:
         """Move on to a time, not before the last, and report."""

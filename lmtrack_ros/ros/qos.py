@@ -48,3 +48,17 @@ DECISIONS = QoSProfile(
     liveliness_lease_duration=_ALIVE_WITHIN,
 )
 """Beam and couch commands: a late joiner must never receive an old one, and silence is noticed."""
+
+_OF_TOPIC = {
+    "image": IMAGES,
+    "volume": IMAGES,
+    "image_geometry": LATCHED,
+    "initial_landmarks": LATCHED,
+    "gate": DECISIONS,
+    "couch_shift": DECISIONS,
+}
+
+
+def of_topic(topic: str) -> QoSProfile:
+    """Return the quality of service of one of the package's topics."""
+    return _OF_TOPIC.get(topic, STREAM)

@@ -19,9 +19,6 @@ from lmtrack_ros import interface
 from lmtrack_ros.ros import environment, qos
 from lmtrack_ros.ros.convert import message_class
 
-PROFILES = {"image": qos.IMAGES, "gate": qos.DECISIONS, "couch_shift": qos.DECISIONS}
-LATCHED = ("image_geometry", "initial_landmarks")
-
 
 @pytest.fixture
 def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
@@ -59,7 +56,7 @@ class Ros:
     def listen(self, topic: str) -> list[Any]:
         """Return a list that fills with a topic's messages."""
         received: list[Any] = []
-        profile = qos.LATCHED if topic in LATCHED else PROFILES.get(topic, qos.STREAM)
+        profile = qos.of_topic(topic)
         self.probe.create_subscription(
             message_class(interface.TOPIC_TYPES[topic]), topic, received.append, profile
         )
@@ -67,7 +64,7 @@ class Ros:
 
     def publisher(self, topic: str) -> Any:
         """Return the probe's publisher of a topic."""
-        profile = qos.LATCHED if topic in LATCHED else PROFILES.get(topic, qos.STREAM)
+        profile = qos.of_topic(topic)
         return self.probe.create_publisher(message_class(interface.TOPIC_TYPES[topic]), topic, profile)
 
     def call(self, service: type, name: str, request: Any) -> Any:

@@ -9,19 +9,19 @@ import pytest
 from lmtrack_ros.configuration import load
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.parameters import build, field_types
-from lmtrack_ros.nodes.couch_simulator import CouchSimulatorNodeParameters
-from lmtrack_ros.nodes.gating import GatingParameters
-from lmtrack_ros.nodes.image_source import SourceParameters
-from lmtrack_ros.nodes.recorder import RecorderParameters
-from lmtrack_ros.nodes.tracker import TrackerParameters
+from lmtrack_ros.gating.parameters import GatingParameters
+from lmtrack_ros.phantoms.couch import CouchSimulatorParameters
+from lmtrack_ros.recording import RecorderParameters
+from lmtrack_ros.sources.parameters import SourceParameters
 from lmtrack_ros.trackers import tracker_class, tracker_names
+from lmtrack_ros.trackers.parameters import TrackerParameters
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "config").glob("*.yaml"))
 CLASSES: dict[str, type] = {
     "image_source": SourceParameters,
     "tracker": TrackerParameters,
     "gating": GatingParameters,
-    "couch_simulator": CouchSimulatorNodeParameters,
+    "couch_simulator": CouchSimulatorParameters,
     "recorder": RecorderParameters,
 }
 

@@ -15,7 +15,7 @@ from lmtrack_ros.configuration import find_config
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import NS_PER_MS, GateDecision, GateState, Reason
 from lmtrack_ros.gating.consumer import BeamEnable
-from lmtrack_ros.nodes.gating import GatingParameters
+from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.ros.operator import Operator
 from lmtrack_ros.ros.processes import Processes
 

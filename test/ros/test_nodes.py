@@ -173,7 +173,7 @@ class TestTracker:
             images.publish(image(frame))
             if frame is not frames[1]:
                 geometries.publish(interface.image_geometry(make, moved, frame.stamp_ns, "imager"))
-        ros.spin_until(lambda: len(landmarks) >= 2)
+                ros.spin_until(lambda n=len(landmarks): len(landmarks) > n)
         ros.spin(0.2)
         stamps = [interface.stamp_ns(m.header.stamp) for m in landmarks]
         assert stamps == [frames[0].stamp_ns, frames[2].stamp_ns]
@@ -264,15 +264,45 @@ class TestGating:
         ros.call(SetBool, "couch_tracking", SetBool.Request(data=True))
         self.feed(ros, publisher, decisions)
         assert {m.mode for m in shifts} == {CouchMode.NONE}, "nobody knows where the couch is"
-        statuses.publish(
-            interface.couch_status(make, interface.CouchStatus(time.time_ns(), np.array([0.0, 2.0, 0.0])))
-        )
-        ros.spin(0.05)
-        self.feed(ros, publisher, decisions, y_mm=1.5)
+        for _ in range(3):
+            assert {m.mode for m in shifts} == {CouchMode.NONE}, "too few good frames"
+            status = interface.CouchStatus(time.time_ns(), np.array([0.0, 2.0, 0.0]))
+            statuses.publish(interface.couch_status(make, status))
+            ros.spin(0.03)
+            self.feed(ros, publisher, decisions, y_mm=1.5)
         ros.spin_until(lambda: shifts[-1].mode == CouchMode.TRACKING, timeout_s=5.0)
         shift = interface.read_couch_shift(shifts[-1])
         np.testing.assert_allclose(shift.target_mm, [0.0, 0.5, 0.0], atol=1e-9)
         np.testing.assert_allclose(shift.delta_mm, [0.0, -1.5, 0.0], atol=1e-9)
+
+        ros.call(Trigger, "disarm", Trigger.Request())
+        ros.spin_until(lambda: shifts[-1].mode == CouchMode.NONE)
+        ros.call(Trigger, "arm", Trigger.Request())
+        for _ in range(4):
+            self.feed(ros, publisher, decisions, y_mm=1.5)
+        assert shifts[-1].mode == CouchMode.NONE, "nobody asked the couch to follow again"
+
+    @pytest.mark.parametrize("transition", ["trigger_shutdown", "trigger_deactivate"])
+    def test_says_hold_and_no_more_when_it_stops(self, ros: Any, transition: str) -> None:
+        node, decisions, shifts, publisher = self.start(ros)
+        ros.call(Trigger, "arm", Trigger.Request())
+        for _ in range(4):
+            decision = self.feed(ros, publisher, decisions)
+        assert decision.state is GateState.BEAM_ON
+        getattr(node, transition)()
+        ros.spin_until(lambda: Reason.SHUTDOWN in interface.read_gate_decision(decisions[-1]).reasons)
+        last = decisions[-1].sequence
+        ros.spin(0.4)
+        assert decisions[-1].sequence == last
+        assert shifts[-1].mode == CouchMode.NONE
+
+    def test_clock_that_stands_still_holds(self, ros: Any) -> None:
+        """With simulated time whose source has died, the gate goes on to say HOLD."""
+        node = ros.add(GatingNode, use_sim_time=True)
+        decisions = ros.listen("gate")
+        ros.spin_until(lambda: len(decisions) > 5)
+        assert Reason.TRACKER_SILENT in interface.read_gate_decision(decisions[-1]).reasons
+        assert node.now_ns() == 0
 
     def test_each_start_is_a_new_session_that_begins_disarmed(self, ros: Any) -> None:
         node, decisions, _, publisher = self.start(ros)

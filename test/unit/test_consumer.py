@@ -41,6 +41,8 @@ def test_valid_decision_turns_the_beam_on() -> None:
         pytest.param((ON, HOLD, ON), id="older-on-repeated"),
         pytest.param((HOLD, replace(ON, sequence=2)), id="on-with-the-sequence-of-the-hold"),
         pytest.param((replace(ON, valid_until_ns=0),), id="never-valid"),
+        pytest.param((ON, replace(HOLD, session=SESSION + 1)), id="hold-of-another-gate"),
+        pytest.param((ON, replace(ON, session=SESSION + 1), replace(ON, sequence=9)), id="two-gates"),
     ],
 )
 def test_beam_stays_off(decisions: tuple[GateDecision, ...]) -> None:
@@ -50,7 +52,6 @@ def test_beam_stays_off(decisions: tuple[GateDecision, ...]) -> None:
 @pytest.mark.parametrize(
     "decisions",
     [
-        pytest.param((ON, replace(HOLD, session=SESSION + 1)), id="hold-of-another-gate"),
         pytest.param((HOLD, replace(ON, sequence=3)), id="on-after-hold"),
         pytest.param((replace(ON, sequence=9),), id="first-seen-is-not-the-first-sent"),
     ],

@@ -28,9 +28,10 @@ def target(
     *,
     observed: tuple[bool, bool, bool] = YZ,
     reasons: Reason = NOTHING,
+    radius_mm: float = 0.5,
 ) -> Target:
     couch = None if couch_mm is None else np.array(couch_mm, dtype=float)
-    return Target(np.array(displacement_mm, dtype=float), observed, reasons, couch)
+    return Target(np.array(displacement_mm, dtype=float), observed, reasons, couch, radius_mm)
 
 
 def asks_for_no_motion(shift: CouchShift) -> bool:
@@ -76,11 +77,17 @@ def test_no_motion_while_not_tracking() -> None:
     assert asks_for_no_motion(controller(tracking=False).update(target((0, 4, 0)), T0))
 
 
-def test_stop_ends_tracking() -> None:
+def test_standing_still_lasts_until_the_next_certain_frame() -> None:
     moving = controller()
     assert moving.update(target((0, 4, 0)), T0).mode is CouchMode.TRACKING
-    assert asks_for_no_motion(moving.stop(T0 + 1))
-    assert asks_for_no_motion(moving.update(target((0, 4, 0)), T0 + 2))
+    assert asks_for_no_motion(moving.stand_still(T0 + 1))
+    assert moving.update(target((0, 4, 0)), T0 + 2).mode is CouchMode.TRACKING
+
+
+def test_large_radius_moves_nothing() -> None:
+    limit = CouchParameters().max_radius_mm
+    assert asks_for_no_motion(controller().update(target((0, 4, 0), radius_mm=limit + 0.1), T0))
+    assert controller().update(target((0, 4, 0), radius_mm=limit), T0).mode is CouchMode.TRACKING
 
 
 @pytest.mark.parametrize(
@@ -147,7 +154,7 @@ def test_sequence_grows_by_one_whatever_is_sent() -> None:
         one.update(target((0, 4, 0)), T0),
         one.update(target((0, 4, 0), reasons=Reason.LANDMARK_LOST), T0),
         one.update(target((0, 4, 0)), T0),
-        one.stop(T0),
+        one.stand_still(T0),
     ]
     assert [s.sequence for s in shifts] == [1, 2, 3, 4]
 
@@ -182,7 +189,7 @@ def test_delayed_loop_converges_without_overshoot(latency_ms: int, dead_time_ms:
         pictures.append((now_ns, offset_mm + status.position_mm))
         while pictures and pictures[0][0] <= now_ns - latency_ms * NS_PER_MS:
             stamp_ns, displacement_mm = pictures.popleft()
-            seen = Target(displacement_mm, YZ, Reason(0), history.position_mm(stamp_ns))
+            seen = Target(displacement_mm, YZ, Reason(0), history.position_mm(stamp_ns), radius_mm=0.5)
             couch.command(one.update(seen, stamp_ns), now_ns)
     residual = np.array(residuals)
     np.testing.assert_allclose(residual[-1], 0, atol=1e-6)

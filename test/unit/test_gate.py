@@ -110,7 +110,7 @@ def frame_at(stamp_ms: float, now_ms: float) -> Callable[[Gate], GateDecision]:
 
 
 def couch_says(at_ms: float, **changes: object) -> Callable[[Gate], None]:
-    return lambda gate: gate.update_couch(CouchStatus(ms(at_ms), **changes))  # type: ignore[arg-type]
+    return lambda gate: gate.update_couch(CouchStatus(ms(at_ms), **changes), ms(at_ms))  # type: ignore[arg-type]
 
 
 CASES = {
@@ -421,7 +421,6 @@ def test_starts_disarmed() -> None:
         pytest.param(
             lambda g: g.set_operator_hold(True, ms(1)), lambda g: g.set_operator_hold(False, ms(2)), id="hold"
         ),
-        pytest.param(lambda g: g.set_operator_hold(True, ms(1)), lambda g: g.arm(), id="hold-arm"),
         pytest.param(lambda g: g.shut_down(ms(1)), lambda g: g.arm(), id="shut-down-arm"),
         pytest.param(lambda g: None, lambda g: g.arm(), id="arm-while-armed"),
     ],
@@ -563,6 +562,57 @@ def test_target_for_the_couch_controller() -> None:
     assert gate.target.reasons == Reason.LANDMARK_UNCERTAIN
 
 
+def test_arming_does_not_release_an_operators_hold() -> None:
+    gate = opened()
+    gate.set_operator_hold(True, ms(1))
+    gate.arm()
+    assert feed(gate, 40).reasons == Reason.OPERATOR_HOLD
+
+
+def test_couch_waits_for_good_frames_as_the_beam_does() -> None:
+    """The first certain frame after an uncertain one does not move the couch yet."""
+    gate = opened()
+    feed(gate, 2 * FRAME_MS, estimate(status=Status.UNCERTAIN))
+    waits = []
+    for i in (3, 4, 5):
+        feed(gate, i * FRAME_MS)
+        assert gate.target is not None
+        waits.append(gate.target.reasons)
+    assert waits == [Reason.RESUMING, Reason.RESUMING, NOTHING]
+
+
+def test_couch_that_follows_must_say_where_it_is() -> None:
+    gate = opened()
+    gate.needs_couch = True
+    assert feed(gate, 40).reasons == Reason.COUCH_SILENT
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        pytest.param(CouchStatus(ms(40), np.array([0.0, np.nan, 0.0])), id="not-finite"),
+        pytest.param(CouchStatus(ms(10**6)), id="from-the-future"),
+    ],
+)
+def test_impossible_couch_is_a_fault(status: CouchStatus) -> None:
+    """It latches, and does not hide what the couch says afterwards."""
+    gate = opened()
+    gate.update_couch(status, ms(40))
+    assert Reason.COUCH_FAULT in feed(gate, 80).reasons
+    gate.update_couch(CouchStatus(ms(90)), ms(90))
+    gate.arm()
+    feed(gate, 100)
+    assert gate.target is not None
+    assert gate.target.couch_mm is not None
+
+
+def test_clock_set_back_is_noticed_between_frames() -> None:
+    gate = opened()
+    decision = gate.tick(ms(-2000))
+    assert decision is not None
+    assert decision.reasons == Reason.TIME_BACKWARDS
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -573,8 +623,20 @@ def test_target_for_the_couch_controller() -> None:
         ({"landmarks": ()}, "references_mm"),
         ({"window_axes": (False, False, False)}, "at least one axis"),
         ({"landmarks": ("a", "a"), "references_mm": ()}, "twice"),
+        ({"window_lower_mm": (0.0, 9.0, 0.0)}, "no lower one above"),
+        ({"window_upper_mm": (np.inf, 1.0, 1.0)}, "finite"),
     ],
-    ids=["lower", "upper", "axes", "references", "references-without-names", "no-axis", "named-twice"],
+    ids=[
+        "lower",
+        "upper",
+        "axes",
+        "references",
+        "references-without-names",
+        "no-axis",
+        "named-twice",
+        "upside-down",
+        "endless",
+    ],
 )
 def test_parameters_that_cannot_be(changes: dict[str, tuple[float, ...]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -621,7 +683,7 @@ def play(gate: Gate, event: tuple[object, ...], now_ns: int) -> GateDecision | N
     if kind == "couch":
         fault, position_mm, age_ms = details
         stamp_ns = now_ns - age_ms * NS_PER_MS  # type: ignore[operator]
-        gate.update_couch(CouchStatus(stamp_ns, np.full(3, position_mm), fault=str(fault)))
+        gate.update_couch(CouchStatus(stamp_ns, np.full(3, position_mm), fault=str(fault)), now_ns)
         return None
     if kind == "arm":
         gate.arm()
@@ -660,7 +722,7 @@ def check_sequence(parameters: GateParameters, events: list[tuple[int, tuple[obj
         now_ns += step_ms * NS_PER_MS
         decision, other = play(plain, event, now_ns), play(ticked, event, now_ns)
         armed_now = (armed_now or event[0] == "arm") and event[0] not in ("disarm", "shut_down")
-        held_now = (held_now or event[0] == "hold") and event[0] not in ("release", "arm")
+        held_now = (held_now or event[0] == "hold") and event[0] != "release"
         assert (decision is None) == (other is None) or event[0] == "tick"
         if other is not None:
             said.append(other.sequence)
@@ -712,7 +774,8 @@ def test_gate_opens_again_after_anything(events: list[tuple[int, tuple[object, .
     for step_ms, event in events:
         now_ns += step_ms * NS_PER_MS
         play(gate, event, now_ns)
-    gate.update_couch(CouchStatus(now_ns))
+    gate.update_couch(CouchStatus(now_ns), now_ns)
+    gate.set_operator_hold(False, now_ns)
     gate.arm()
     now_ns += 10 * NS_PER_S
     decisions = [
