@@ -197,21 +197,21 @@ def test_a_file_of_a_series_without_a_place_is_left_out(
 
 
 @pytest.mark.parametrize(
-    ("key", "written", "broken"),
+    ("key", "written", "broken", "complaint"),
     [
-        ("PixelSpacing", r"0.25\0.50", "0.2500000"),
-        ("PixelSpacing", r"0.25\0.50", r"0.2x\0.50"),
-        ("FrameTime", "41.25", "41x25"),
-        ("NumberOfFrames", "7777", "77x7"),
+        ("PixelSpacing", r"0.25\0.50", "0.2500000", "a pixel spacing has two values"),
+        ("PixelSpacing", r"0.25\0.50", r"0.2x\0.50", "broken value"),
+        ("FrameTime", "41.25", "41x25", "broken value"),
+        ("NumberOfFrames", "7777", "77x7", "cannot be decoded"),
     ],
 )
 def test_a_broken_value_in_a_header_is_one_clear_line(
-    tmp_path: Path, key: str, written: str, broken: str
+    tmp_path: Path, key: str, written: str, broken: str, complaint: str
 ) -> None:
     value: Any = written.split("\\") if "\\" in written else written
-    fields: dict[str, Any] = {"FrameTime": 40, "PixelSpacing": [1, 1], key: value}
+    fields: dict[str, Any] = {"RecommendedDisplayFrameRate": 20, "PixelSpacing": [1, 1], key: value}
     path = write_broken(tmp_path / "torn.dcm", written, broken, **fields)
-    with pytest.raises(UserError, match=r"torn\.dcm") as caught:
+    with pytest.raises(UserError, match=rf"torn\.dcm.*{complaint}") as caught:
         open_source(path)
     assert "\n" not in str(caught.value)
 
