@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +23,7 @@ from lmtrack_ros.evaluation.report import table, write_page
 from lmtrack_ros.evaluation.runs import Run, follow
 from lmtrack_ros.sources import open_source
 from lmtrack_ros.trackers import Tracker, create_tracker, tracker_class
+from lmtrack_ros.trackers.parameters import read_section
 
 HELP = "score a tracker on an annotated sequence"
 
@@ -126,7 +127,7 @@ def _follow(
         source.close()
 
 
-def _parameters(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+def _parameters(folder: Path, args: argparse.Namespace) -> Mapping[str, Any]:
     """Return the tracker's parameters from the configuration given, or the modality's own."""
     config = args.config
     if config is None:
@@ -137,9 +138,11 @@ def _parameters(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
             return {}
         config = CONFIG_OF_MODALITY[modality]
     path = find_config(config)
-    parameters = load(path).get("tracker", {}).get(args.tracker, {})
-    if not isinstance(parameters, dict):
-        raise UserError(f"'{path}': '{args.tracker}' must be a group of parameters")
+    section = load(path).get("tracker", {})
+    try:
+        _, parameters = read_section({**section, "tracker": args.tracker})
+    except UserError as error:
+        raise UserError(f"'{path}': {error}") from error
     return parameters
 
 

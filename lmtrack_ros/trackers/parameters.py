@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.parameters import build, parameter
 from lmtrack_ros.core.records import Landmark, MarkedLandmarks
 from lmtrack_ros.trackers import tracker_names
@@ -41,9 +42,15 @@ def read_section(section: Mapping[str, Any]) -> tuple[TrackerParameters, Mapping
     """Return what a ``tracker`` section selects, and the plain parameters of the tracker selected.
 
     Raises:
-        UserError: a key is neither a parameter nor the name of a tracker, or a value is wrong.
+        UserError: a key is neither a parameter nor the name of a tracker, or a value is wrong, such as one
+            that stands where a tracker's own parameters should.
     """
     trackers = tracker_names()
     own = {key: value for key, value in section.items() if key not in trackers}
+    # in YAML, a group of which nothing is set is None
+    groups = {name: {} if section.get(name) is None else section[name] for name in trackers}
+    for name, group in groups.items():
+        if not isinstance(group, Mapping):
+            raise UserError(f"tracker: '{name}' must be a group of parameters, got {group!r}")
     selected = build(TrackerParameters, own, "tracker")
-    return selected, section.get(selected.tracker) or {}
+    return selected, groups.get(selected.tracker, {})

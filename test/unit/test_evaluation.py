@@ -148,6 +148,33 @@ def test_mistakes_are_one_line(sequence, tmp_path, arguments, message):
 
 
 @pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("{corelation: {nearness: 1}}", "unknown parameter 'corelation'"),
+        ("{patch_half_width_px: 9}", "unknown parameter 'patch_half_width_px'"),
+        ("{correlation: {patch_half_width: 9}}", "unknown parameter 'patch_half_width'"),
+        ("{correlation: 5}", "'correlation' must be a group of parameters, got 5"),
+        ("{correlation: 0}", "'correlation' must be a group of parameters, got 0"),
+        ("{landmarks: [a]}", "pixels needs column and row"),
+    ],
+)
+def test_a_wrong_tracker_section_is_one_line(sequence, tmp_path, section, message):
+    config = tmp_path / "wrong.yaml"
+    config.write_text(f"tracker: {{ros__parameters: {section}}}\n")
+    with pytest.raises(UserError, match=message) as caught:
+        lmtrack("--sequence", sequence, "--config", config)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("section", ["{}", "{correlation: }", "{landmarks: [a], pixels: [1, 2]}"])
+def test_a_tracker_section_may_leave_the_parameters_out(sequence, tmp_path, capsys, section):
+    config = tmp_path / "bare.yaml"
+    config.write_text(f"tracker: {{ros__parameters: {section}}}\n")
+    lmtrack("--sequence", sequence, "--config", config, "--json")
+    assert json.loads(capsys.readouterr().out)["configuration"]["patch_half_width_px"] == 24
+
+
+@pytest.mark.parametrize(
     "text", ["", "frame,landmark\n0,a\n", "frame,landmark,x_px,y_px,certain,spread_px,axes\n0,a,x,1,1,0,xy\n"]
 )
 def test_a_bad_landmark_file_is_refused(tmp_path, text):
