@@ -226,6 +226,9 @@ def read_image_geometry(msg: Message) -> ImageGeometry:
     Raises:
         UserError: the message is not a geometry, such as a default-constructed one.
     """
+    if msg.mount not in range(len(_MOUNTS)):
+        known = ", ".join(f"{number} ({mount.value})" for number, mount in enumerate(_MOUNTS))
+        raise UserError(f"image geometry is unusable: mount is {msg.mount}, not one of {known}")
     q = msg.pose.orientation
     projection = np.array(msg.projection, dtype=float).reshape(3, 4)
     projection[:, :3] *= _M_PER_MM
@@ -239,7 +242,7 @@ def read_image_geometry(msg: Message) -> ImageGeometry:
             sid_mm=msg.source_image_distance / _M_PER_MM,
             projection=projection if projection.any() else None,
         )
-    except (ValueError, IndexError) as error:
+    except ValueError as error:
         raise UserError(f"image geometry is unusable: {error}") from error
     if msg.parent_frame != geometry.frame_id:
         raise UserError(
@@ -434,14 +437,21 @@ def couch_status(make: Make, status: CouchStatus) -> Message:
 def read_couch_status(msg: Message) -> CouchStatus:
     """Return the record of a CouchStatus message.
 
-    A rotated couch comes back as a fault: the gate takes out translations only.
+    A rotated couch comes back as a fault, for the gate takes out translations only; so does a position
+    that is not finite.
     """
-    rotated = any(abs(v) > 1e-6 for v in (msg.rotation.x, msg.rotation.y, msg.rotation.z))
+    position_mm = _mm(msg.translation)
+    fault = msg.fault
+    # written so that NaN is rotated
+    if not fault and not all(abs(v) <= 1e-6 for v in (msg.rotation.x, msg.rotation.y, msg.rotation.z)):
+        fault = "couch is rotated"
+    if not fault and not np.isfinite(position_mm).all():
+        fault = "position is not finite"
     return CouchStatus(
         stamp_ns=stamp_ns(msg.header.stamp),
-        position_mm=_mm(msg.translation),
+        position_mm=position_mm,
         moving=bool(msg.moving),
-        fault=msg.fault or ("couch is rotated" if rotated else ""),
+        fault=fault,
         acknowledged_session=int(msg.acknowledged_session),
         acknowledged_sequence=int(msg.acknowledged_sequence),
     )

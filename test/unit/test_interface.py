@@ -178,12 +178,25 @@ def test_reason_from_a_newer_interface_is_kept() -> None:
     assert int(interface.read_gate_decision(message).reasons) == 1 << 40
 
 
+@pytest.mark.parametrize("angle", [-0.01, np.nan, np.inf], ids=str)
 @pytest.mark.parametrize("axis", ["x", "y", "z"])
-def test_rotated_couch_is_a_fault(axis: str) -> None:
+def test_rotated_couch_is_a_fault(axis: str, angle: float) -> None:
     message = interface.couch_status(TYPES.make, CouchStatus(NS_PER_S))
     assert interface.read_couch_status(message).fault == ""
-    setattr(message.rotation, axis, -0.01)
+    setattr(message.rotation, axis, angle)
     assert interface.read_couch_status(message).fault == "couch is rotated"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+def test_a_couch_position_that_is_not_finite_is_a_fault(axis: str, value: float) -> None:
+    message = interface.couch_status(TYPES.make, CouchStatus(NS_PER_S, np.array([1.0, 2.0, 3.0])))
+    setattr(message.translation, axis, value)
+    status = interface.read_couch_status(message)
+    assert status.fault == "position is not finite"
+    assert np.isfinite(status.position_mm).sum() == 2
+    message.fault = "motor"
+    assert interface.read_couch_status(message).fault == "motor"
 
 
 # images ------------------------------------------------------------------------------------------
@@ -410,6 +423,15 @@ def test_unusable_geometry_is_a_user_error(changes: dict[str, object]) -> None:
     for name, value in changes.items():
         setattr(message, name, value)
     with pytest.raises(UserError):
+        interface.read_image_geometry(message)
+
+
+@MAKES
+@pytest.mark.parametrize("mount", [3, 9, 255])
+def test_an_unknown_mount_is_named(make: interface.Make, mount: int) -> None:
+    message = interface.image_geometry(make, GEOMETRIES["room"], 0, "imager")
+    message.mount = mount
+    with pytest.raises(UserError, match=rf"mount is {mount}, not one of 0 \(room\), 1 \(couch\), 2"):
         interface.read_image_geometry(message)
 
 
