@@ -1,3 +1,5 @@
+"""Shim: the metadata is in setup.cfg."""
+
 from setuptools import setup
 
 setup()

@@ -1,19 +1,23 @@
 """Which nodes make up the system: the one description that ``lmtrack run`` and the launch files start."""
 
+import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from lmtrack_ros.configuration import load
-from lmtrack_ros.core.errors import UserError, unknown_name
+from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.parameters import check
 
 PACKAGE = "lmtrack_ros"
 # first what listens to the others
 START_ORDER = ("recorder", "couch_simulator", "gating", "tracker", "image_source")
 # the gate holds while the others still listen; the recorder hears all of it
 STOP_ORDER = ("gating", "image_source", "tracker", "couch_simulator", "recorder")
+
+_NAMESPACE = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*/?")
 
 
 @dataclass(frozen=True)
@@ -22,22 +26,37 @@ class NodeDescription:
 
     Attributes:
         name: of the node and of its executable.
-        config: the parameter file.
-        overrides: parameters that win over the file's.
+        parameters: those that differ from their defaults, by dotted name. They are handed over one by
+            one, for a ROS parameter file would silently not apply to a node in a namespace.
     """
 
     name: str
-    config: Path
-    overrides: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    parameters: Mapping[str, Any]
 
     def ros_arguments(self, namespace: str = "") -> list[str]:
-        """Return the command-line arguments that give the node its name, namespace and parameters."""
-        arguments = ["--ros-args", "--params-file", str(self.config)]
+        """Return the command-line arguments that give the node its namespace and parameters.
+
+        Raises:
+            UserError: the namespace is not one.
+        """
+        arguments = ["--ros-args"]
         if namespace:
-            arguments += ["-r", f"__ns:=/{namespace.strip('/')}"]
-        for key, value in self.overrides.items():
-            arguments += ["-p", f"{key}:={_yaml(value)}"]
+            arguments += ["-r", f"__ns:=/{check_namespace(namespace).strip('/')}"]
+        for key, value in self.parameters.items():
+            # JSON is YAML that keeps a text a text and a float a float
+            arguments += ["-p", f"{key}:={json.dumps(value)}"]
         return arguments
+
+
+def check_namespace(namespace: str) -> str:
+    """Return a ROS namespace.
+
+    Raises:
+        UserError: it is none.
+    """
+    if namespace and not _NAMESPACE.fullmatch(namespace):
+        raise UserError(f"'{namespace}' is no ROS namespace: letters, digits and _, with / between")
+    return namespace
 
 
 def describe(config: Path, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> list[NodeDescription]:
@@ -48,18 +67,13 @@ def describe(config: Path, overrides: Mapping[str, Mapping[str, Any]] | None = N
         overrides: parameters by node name; a node without a section in the file joins the graph.
 
     Raises:
-        UserError: a section names no node of ours.
+        UserError: the configuration is wrong anywhere.
     """
-    given = overrides or {}
     sections = load(config)
-    for name in sections:
-        if name not in START_ORDER:
-            raise UserError(f"'{config}': {unknown_name('node', name, START_ORDER)}")
-    return [
-        NodeDescription(name, config, MappingProxyType(dict(given.get(name, {}))))
-        for name in START_ORDER
-        if name in sections or name in given
-    ]
+    for name, values in (overrides or {}).items():
+        sections[name] = {**sections.get(name, {}), **values}
+    checked = check(sections, config)
+    return [NodeDescription(name, checked[name]) for name in START_ORDER if name in checked]
 
 
 def live(config: Path, uri: str = "", record: str = "") -> list[NodeDescription]:
@@ -96,12 +110,3 @@ def replay(config: Path, bag: str, rate: float = 1.0, record: str = "") -> list[
     }
     wanted = {"image_source", "tracker", "gating"} | ({"recorder"} if record else set())
     return [node for node in describe(config, overrides) if node.name in wanted]
-
-
-def _yaml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        # quoted, so that a name like "12" stays a text
-        return "'" + value.replace("'", "''") + "'"
-    return str(value)

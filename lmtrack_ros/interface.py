@@ -51,6 +51,7 @@ TOPIC_TYPES: Mapping[str, str] = MappingProxyType(
         "couch_status": "lmtrack_ros/msg/CouchStatus",
         "beam_status": "lmtrack_ros/msg/BeamStatus",
         "diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
+        "/clock": "rosgraph_msgs/msg/Clock",
     }
 )
 """The topics of the package and what they carry."""
@@ -64,6 +65,11 @@ def make_plain(type_name: str, **fields: Any) -> Message:
 def stamp_ns(time: Message) -> int:
     """Return a builtin_interfaces/Time in ns."""
     return int(time.sec) * NS_PER_S + int(time.nanosec)
+
+
+def clock(make: Make, ns: int) -> Message:
+    """Return a rosgraph_msgs/Clock."""
+    return make("rosgraph_msgs/msg/Clock", clock=_time(make, ns))
 
 
 def _time(make: Make, ns: int) -> Message:

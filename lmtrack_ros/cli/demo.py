@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from lmtrack_ros.configuration import find_config, load
-from lmtrack_ros.core.errors import EXIT_USER_ERROR, UserError
+from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.parameters import build
 from lmtrack_ros.core.records import NS_PER_MS, GateState
@@ -56,37 +56,36 @@ def run(arguments: argparse.Namespace) -> int:
     recording = _fresh_recording(arguments.out)
     nodes = describe(config, {"recorder": {"path": str(recording)}})
     status = _StatusLine(planned_mm)
+    armed = False
     try:
         with (
             status,
             Processes(nodes, log_directory=arguments.out / "log") as processes,
             Operator() as operator,
         ):
-            _drive(arguments, processes, operator, status)
+            _await_landmarks(arguments.out, processes, operator, status)
+            operator.arm(_CALL_TIMEOUT_S)
+            armed = True
+            _watch("couch still", arguments.still, processes, operator, status)
+            operator.set_couch_tracking(True, _CALL_TIMEOUT_S)
+            _watch("couch tracking", arguments.tracking, processes, operator, status)
     except KeyboardInterrupt:
+        if not armed:
+            sys.stderr.write("stopped before the gate was armed\n")
+            return 0
         sys.stderr.write("stopped; the gate has said HOLD\n")
-    if not recording.exists():
-        sys.stderr.write("nothing was recorded\n")
-        return EXIT_USER_ERROR
     return _report(arguments, parameters, planned_mm, recording)
 
 
-def _drive(
-    arguments: argparse.Namespace, processes: Processes, operator: Operator, status: "_StatusLine"
-) -> None:
-    """Play the operator: wait, arm, watch with the couch still, let it follow, watch."""
+def _await_landmarks(out: Path, processes: Processes, operator: Operator, status: "_StatusLine") -> None:
     status.say("starting 5 processes")
     until = time.monotonic() + _START_TIMEOUT_S
     while operator.landmarks is None or operator.couch is None or operator.decision is None:
         processes.check()
         if time.monotonic() > until:
-            raise UserError(f"no landmarks within {_START_TIMEOUT_S:g} s; see {arguments.out / 'log'}")
+            raise UserError(f"no landmarks within {_START_TIMEOUT_S:g} s; see {out / 'log'}")
         operator.spin_once()
     operator.spin(_SETTLE_S)
-    operator.arm(_CALL_TIMEOUT_S)
-    _watch("couch still", arguments.still, processes, operator, status)
-    operator.set_couch_tracking(True, _CALL_TIMEOUT_S)
-    _watch("couch tracking", arguments.tracking, processes, operator, status)
 
 
 def _watch(
@@ -155,6 +154,8 @@ class _StatusLine:
 
 def _fresh_recording(out: Path) -> Path:
     """Return the path to record to, with what an earlier demo left there removed."""
+    if (out / "recording").exists() and not (out / "log").is_dir():
+        raise UserError(f"{out / 'recording'} is not of an earlier demo: name another folder with --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
         for old in (out / "recording", out / "recording.partial"):

@@ -144,6 +144,7 @@ _CHECKS: tuple[Callable[[], Finding], ...] = (
     _middleware,
     _shared_memory,
     _graphics_card,
+    _optional("engines", "torch", "no torch: only the classical tracker runs", ""),
     _optional(
         "launch",
         "launch_ros",

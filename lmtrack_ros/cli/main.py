@@ -2,9 +2,11 @@
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import FrameType
 
 import lmtrack_ros
 from lmtrack_ros.core.errors import EXIT_USER_ERROR, UserError
@@ -22,29 +24,45 @@ VERBS = {
 
 EXIT_INTERRUPTED = 130
 
+_ROS_MODULES = ("rclpy", "rcl_interfaces", "std_srvs", "lmtrack_ros")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_USER_ERROR
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _ROS_MODULES:
+            raise
+        sys.stderr.write(f"error: {error}: this needs ROS 2; 'lmtrack doctor' says what is missing\n")
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _run(given: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="lmtrack",
         description="Landmark tracking, beam gating and couch tracking over ROS 2. Research software.",
     )
     parser.add_argument("--version", action="version", version=lmtrack_ros.__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    given = list(sys.argv[1:] if arguments is None else arguments)
     for verb, help_line in VERBS.items():
         subparser = verbs.add_parser(verb, help=help_line, description=help_line)
         if given[:1] == [verb]:
             import_module(f"lmtrack_ros.cli.{verb}").configure(subparser)
     parsed = parser.parse_args(given)
-    try:
-        return int(import_module(f"lmtrack_ros.cli.{parsed.verb}").run(parsed))
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    return int(import_module(f"lmtrack_ros.cli.{parsed.verb}").run(parsed))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

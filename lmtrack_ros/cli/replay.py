@@ -15,6 +15,7 @@ from rich.progress import track
 from lmtrack_ros.configuration import find_config, load
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import NS_PER_MS, GateState, Reason
+from lmtrack_ros.parameters import check
 from lmtrack_ros.pipeline import Digest, Timing
 from lmtrack_ros.replay import make_pipeline, read_material
 
@@ -42,7 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
     latency_ms = arguments.latency_ms
     if latency_ms is not None and not 0 <= latency_ms <= 10_000:
         raise UserError("--latency-ms must be between 0 and 10000")
-    parameters = load(find_config(arguments.config))
+    config = find_config(arguments.config)
+    parameters = load(config)
+    check(parameters, config)
     material = read_material(arguments.recording)
     recorded = material.recorded if latency_ms is None else {}
     timing = Timing(int((_DEFAULT_LATENCY_MS if latency_ms is None else latency_ms) * NS_PER_MS), recorded)

@@ -91,9 +91,13 @@ def read_closed_loop(path: Path, planned_mm: Array) -> ClosedLoop:
         couch = [interface.read_couch_status(m) for _, m, _ in recording.messages(["couch_status"])]
         shifts = [interface.read_couch_shift(m) for _, m, _ in recording.messages(["couch_shift"])]
         armed = [d for d in decisions if not d.reasons & _NOT_RUNNING]
-        if not armed or not truth or not tracked:
+        if not armed:
             raise UserError(f"{path} holds no armed run")
         start_ns, end_ns = armed[0].stamps.decided_ns, armed[-1].stamps.decided_ns
+        if not any(d.stamps.received_ns for d in armed) or not any(
+            start_ns <= t.stamp_ns <= end_ns for t in truth
+        ):
+            raise UserError(f"{path} was stopped too early to say anything")
         frame = _pictured_frame(recording, tracked, truth, (start_ns + end_ns) // 2)
     following = [s.stamp_ns for s in shifts if s.mode is CouchMode.TRACKING]
 

@@ -72,6 +72,7 @@ def _plain(picture: NDArray[np.uint8], frames: int, rate_hz: float) -> dict[str,
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     listener = multiprocessing.get_context("spawn").Process(target=_listen, args=(theirs, frames))
     listener.start()
+    theirs.close()  # so that the listener's end is noticed
     context = rclpy.Context()
     rclpy.init(context=context)
     try:
@@ -88,11 +89,18 @@ def _plain(picture: NDArray[np.uint8], frames: int, rate_hz: float) -> dict[str,
             due_ns = start_ns + round(index * NS_PER_S / rate_hz)
             time.sleep(max(0.0, (due_ns - time.time_ns()) / NS_PER_S))
             publisher.publish(interface.image(make, picture, time.time_ns(), "bench"))
+        if not ours.poll(_START_TIMEOUT_S):
+            raise UserError("the benchmark's listener does not answer")
         latency_ns = ours.recv()
         node.destroy_node()
+    except EOFError as error:
+        raise UserError("the benchmark's listener has died") from error
     finally:
         rclpy.try_shutdown(context=context)
+        listener.terminate()
         listener.join()
+    if not len(latency_ns):
+        raise UserError("no frame came through plain rclpy")
     return {"sent": frames, "received": len(latency_ns), "latency_ms": _latencies(latency_ns)}
 
 
@@ -150,7 +158,7 @@ def _graph(picture: NDArray[np.uint8], frames: int, rate_hz: float, directory: P
         operator.spin(1.5)
     decided = [interface.read_gate_decision(msg) for msg in decisions]
     stamps = [d.stamps for d in decided if d.stamps.received_ns]
-    if not stamps:
+    if not stamps or "frames_received" not in counts:
         raise UserError("no frame came through the graph")
     to_tracker_ns = np.array([s.received_ns - s.acquired_ns for s in stamps])
     to_gate_ns = np.array([s.decided_ns - s.tracked_ns for s in stamps])

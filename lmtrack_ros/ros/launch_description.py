@@ -45,7 +45,7 @@ def launch_graph(
                 executable=node.name,
                 name=node.name,
                 namespace=value("namespace"),
-                parameters=[str(node.config), dict(node.overrides)],
+                parameters=[dict(node.parameters)],
                 output="screen",
             )
             for node in nodes(value)

@@ -13,6 +13,7 @@ from std_srvs.srv import SetBool, Trigger
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import CouchStatus, GateDecision, LandmarkSet
+from lmtrack_ros.graph import check_namespace
 from lmtrack_ros.ros import environment
 from lmtrack_ros.ros.convert import message_class
 
@@ -28,7 +29,7 @@ class Operator:
     """
 
     def __init__(self, namespace: str = "") -> None:
-        self._namespace = namespace
+        self._namespace = check_namespace(namespace)
         self.decision: GateDecision | None = None
         self.landmarks: LandmarkSet | None = None
         self.couch: CouchStatus | None = None
@@ -101,13 +102,17 @@ class Operator:
         client = self._node.create_client(service, name)
         try:
             until = time.monotonic() + timeout_s
-            while not client.service_is_ready() and time.monotonic() < until:
+            while not client.service_is_ready():
+                if time.monotonic() > until:
+                    raise UserError(f"no gate offers '{name}' within {timeout_s:g} s")
                 self.spin_once()
             future = client.call_async(request)
-            while not future.done() and time.monotonic() < until:
+            while not future.done():
+                if time.monotonic() > until:
+                    raise UserError(f"the gate did not answer '{name}' in time: its state is not known")
                 self.spin_once()
-            if not future.done():
-                raise UserError(f"the gate does not answer '{name}' within {timeout_s:g} s")
+            if not future.result().success:
+                raise UserError(f"the gate refused '{name}': {future.result().message}")
             return str(future.result().message)
         finally:
             self._node.destroy_client(client)

@@ -1,5 +1,6 @@
 """Starts the nodes of a graph as processes and stops them so that the last word is HOLD."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -13,6 +14,13 @@ from lmtrack_ros.graph import STOP_ORDER, NodeDescription
 from lmtrack_ros.ros import environment
 
 _STOP_TIMEOUT_S = 10.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None)
+
+
+def _end_with_parent() -> None:
+    """Have this process interrupted when its parent dies, however that comes: no gate is left alone."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 class Processes:
@@ -35,24 +43,32 @@ class Processes:
     def __enter__(self) -> "Processes":
         variables = dict(os.environ)
         environment.prepare(variables)
-        for node in self._nodes:
-            command = [sys.executable, "-m", f"lmtrack_ros.nodes.{node.name}"]
-            output = None
-            if self._log_directory is not None:
-                self._log_directory.mkdir(parents=True, exist_ok=True)
-                output = self.log_file(node.name).open("wb")
-            # a session of its own: Ctrl-C reaches only us, and we stop the nodes in order
-            self._running[node.name] = subprocess.Popen(
-                [*command, *node.ros_arguments(self._namespace)],
-                env=variables,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT if output else None,
-                start_new_session=True,
-            )
-            if output is not None:
-                output.close()
+        try:
+            for node in self._nodes:
+                self._start(node, variables)
+        except BaseException:
+            self.stop()
+            raise
         return self
+
+    def _start(self, node: NodeDescription, variables: dict[str, str]) -> None:
+        command = [sys.executable, "-m", f"lmtrack_ros.nodes.{node.name}"]
+        output = None
+        if self._log_directory is not None:
+            self._log_directory.mkdir(parents=True, exist_ok=True)
+            output = self.log_file(node.name).open("wb")
+        # a session of its own: Ctrl-C reaches only us, and we stop the nodes in order
+        self._running[node.name] = subprocess.Popen(
+            [*command, *node.ros_arguments(self._namespace)],
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
+        )
+        if output is not None:
+            output.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None

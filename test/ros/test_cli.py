@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -85,10 +86,7 @@ def test_unknown_key(domain: int, sequence: Path, tmp_path: Path) -> None:
 
 def test_unknown_key_of_a_live_node(domain: int, tmp_path: Path) -> None:
     config = configuration(tmp_path / "c.yaml", gating={"max_age": 100.0})
-    result = lmtrack("run", config)
-    assert result.returncode == 2, result
-    assert "Did you mean 'max_age_ms'?" in result.stderr
-    assert "Traceback" not in result.stderr
+    assert_one_line(lmtrack("run", config), "max_age", "Did you mean 'max_age_ms'?")
 
 
 def test_wrong_tracker_name(domain: int, sequence: Path) -> None:
@@ -137,6 +135,45 @@ def test_replay_of_a_converted_sequence_repeats(domain: int, sequence: Path, tmp
     assert one["duty_cycle"] > 0.5
 
 
+def test_configuration_reaches_nodes_in_a_namespace(domain: int, tmp_path: Path) -> None:
+    """A parameter file for a root node would silently not apply; the source named here must be opened."""
+    config = configuration(tmp_path / "c.yaml", image_source={"uri": str(tmp_path / "nowhere")})
+    result = lmtrack("run", config, "--namespace", "room1")
+    assert result.returncode == 2, result
+    assert "nowhere does not exist" in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["terminated", "killed"])
+def test_no_node_outlives_its_command(domain: int, tmp_path: Path, number: int) -> None:
+    command = [*LMTRACK, "run", "demo", "--namespace", f"orphans{os.getpid()}"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    assert wait_for(lambda: len(processes_named(f"orphans{os.getpid()}")) >= 5)
+    time.sleep(2.0)
+    os.kill(process.pid, number)
+    process.wait(timeout=40)
+    assert wait_for(lambda: not processes_named(f"orphans{os.getpid()}"))
+
+
+def processes_named(text: str) -> list[Path]:
+    return [p for p in Path("/proc").glob("[0-9]*/cmdline") if text.encode() in _read(p)]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it has ended meanwhile
+        return b""
+
+
+def wait_for(condition: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 20.0
+    while time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def test_doctor_finds_what_is_needed(domain: int) -> None:
     result = lmtrack("doctor", "--json")
     assert result.returncode == 0, result
@@ -156,6 +193,22 @@ def test_demo_closes_the_loop_and_leaves_recording_and_picture(domain: int, tmp_
     with Recording(tmp_path / "recording") as recording:
         for topic in ("image", "image_geometry", "landmarks", "gate", "couch_shift", "couch_status", "truth"):
             assert recording.has(topic), topic
+
+
+def test_demo_interrupted_while_it_starts(domain: int, tmp_path: Path) -> None:
+    command = [*LMTRACK, "demo", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert wait_for((tmp_path / "log" / "gating.log").is_file)
+    os.kill(process.pid, signal.SIGINT)
+    out, errors = process.communicate(timeout=40)
+    assert (process.returncode, out) == (0, "")
+    assert errors.strip().splitlines()[-1] == "stopped before the gate was armed"
+
+
+def test_demo_leaves_what_is_not_its_own(domain: int, tmp_path: Path) -> None:
+    (tmp_path / "recording").mkdir()
+    assert_one_line(lmtrack("demo", "--out", tmp_path), "not of an earlier demo")
+    assert (tmp_path / "recording").is_dir()
 
 
 def test_interrupted_demo_ends_in_a_last_hold(domain: int, tmp_path: Path) -> None:

@@ -173,7 +173,8 @@ class TestTracker:
             images.publish(image(frame))
             if frame is not frames[1]:
                 geometries.publish(interface.image_geometry(make, moved, frame.stamp_ns, "imager"))
-                ros.spin_until(lambda n=len(landmarks): len(landmarks) > n)
+                followed = len(landmarks)
+                ros.spin_until(lambda followed=followed: len(landmarks) > followed)
         ros.spin(0.2)
         stamps = [interface.stamp_ns(m.header.stamp) for m in landmarks]
         assert stamps == [frames[0].stamp_ns, frames[2].stamp_ns]

@@ -16,6 +16,7 @@ LAYERS = (
     ("core",),
     ("interface", "configuration"),
     ("gating", "trackers", "sources", "phantoms", "recording", "message_types"),
+    ("parameters",),
     ("pipeline", "replay", "graph", "evaluation"),
     ("ros",),
     ("nodes", "cli"),
