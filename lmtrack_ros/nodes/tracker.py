@@ -174,6 +174,11 @@ class TrackerNode(ManagedNode):
 
     def _work(self) -> None:
         while (frame := self._mailbox.take()) is not None:
+            # the geometry may arrive after the first frames that it holds for
+            frame = self._located(frame)
+            if frame.geometry is None:
+                self.get_logger().warning("waiting for 'image_geometry'", once=True)
+                continue
             try:
                 self._initialize_if_asked(frame)
                 if self._tracker.landmark_ids:
@@ -183,6 +188,9 @@ class TrackerNode(ManagedNode):
             except Exception as error:
                 # the gate holds on silence; the next frame may do better
                 self.get_logger().error(f"tracker failed on a frame: {error!r}", throttle_duration_sec=5.0)
+
+    def _located(self, frame: Frame) -> Frame:
+        return frame if frame.geometry else replace(frame, geometry=self._geometry)
 
     def _initialize_if_asked(self, newest: Frame) -> None:
         with self._lock:
@@ -196,7 +204,7 @@ class TrackerNode(ManagedNode):
                     raise UserError("the frame that the landmarks are marked on never arrived")
                 return
             self._pending = None
-        self._tracker.initialize(frame, pending.landmarks)
+        self._tracker.initialize(self._located(frame), pending.landmarks)
         self.get_logger().info(f"following {', '.join(self._tracker.landmark_ids)}")
 
     def _publish(self, frame: Frame) -> None:

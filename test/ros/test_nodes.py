@@ -150,15 +150,24 @@ class TestTracker:
         images.publish(image(frames[0]))
         ros.spin_until(lambda: bool(landmarks))
 
-    def test_without_geometry_there_is_no_position(self, ros: Any, frames: list[Frame]) -> None:
-        ros.add(TrackerNode, landmarks=["vein"], pixels=[178.0, 124.0])
+    def test_waits_for_the_geometry_and_starts_from_the_marked_frame(
+        self, ros: Any, frames: list[Frame]
+    ) -> None:
+        """Without geometry nothing is said, so the gate holds; then the frames before it count too."""
+        node = ros.add(TrackerNode, landmarks=["vein"], pixels=[178.0, 124.0])
         landmarks, images = ros.listen("landmarks"), ros.publisher("image")
-        ros.spin_until(lambda: matched((images,)))
+        geometries = ros.publisher("image_geometry")
+        ros.spin_until(lambda: matched((images, geometries)))
         images.publish(image(frames[0]))
+        ros.spin(0.3)
+        assert not landmarks
+        geometries.publish(geometry(frames[0]))
+        ros.spin_until(lambda: node._geometry is not None)
+        images.publish(image(frames[1]))
         ros.spin_until(lambda: bool(landmarks))
         (estimate,) = interface.read_landmark_array(landmarks[0]).estimates
-        assert np.isnan(estimate.position_mm).all()
-        assert estimate.observed == (False, False, False)
+        assert estimate.status is Status.TRACKED
+        assert np.isfinite(estimate.position_mm).all()
 
     def test_moving_imager_needs_the_geometry_of_each_frame(self, ros: Any, frames: list[Frame]) -> None:
         ros.add(TrackerNode, moving_imager=True, landmarks=["vein"], pixels=[178.0, 124.0])
