@@ -33,6 +33,8 @@ CONFIG_OF_MODALITY = {
     Modality.MR: "liver_mr",
 }
 
+_PLAIN_WIDTH = 140
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
@@ -79,8 +81,10 @@ def run(args: argparse.Namespace) -> int:
     elif args.report:
         write_page(args.report, by_sequence, _command(args))
     else:
+        # a file or pipe has no width to fit the table into
+        console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
         for reports in by_sequence:
-            Console().print(table(reports))
+            console.print(table(reports))
     return 0
 
 

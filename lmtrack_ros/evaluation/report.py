@@ -56,12 +56,12 @@ def _rows(reports: Sequence[Report], keys: Container[str] | None = None) -> list
 def table(reports: Sequence[Report]) -> Table:
     """Return the main figures of one sequence as a table for the terminal."""
     result = Table(title=reports[0]["sequence"])
-    result.add_column("tracker")
-    result.add_column("landmark")
+    result.add_column("tracker", no_wrap=True)
+    result.add_column("landmark", no_wrap=True)
     for key, heading, _ in _COLUMNS:
         if key in _ON_TERMINAL:
-            result.add_column(heading, justify="right")
-    result.add_column("frames/s", justify="right")
+            result.add_column(heading, justify="right", min_width=5)
+    result.add_column("frames/s", justify="right", min_width=5)
     for row in _rows(reports, _ON_TERMINAL):
         result.add_row(*row, end_section=row[1] == "all")
     return result
