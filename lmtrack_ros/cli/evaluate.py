@@ -25,8 +25,6 @@ from lmtrack_ros.sources import open_source
 from lmtrack_ros.trackers import Tracker, create_tracker, tracker_class
 from lmtrack_ros.trackers.parameters import read_section
 
-HELP = "score a tracker on an annotated sequence"
-
 CONFIG_OF_MODALITY = {
     Modality.ULTRASOUND: "liver_ultrasound",
     Modality.FLUOROSCOPY: "lung_fluoroscopy",

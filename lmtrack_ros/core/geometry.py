@@ -73,6 +73,8 @@ class ImageGeometry:
             raise ValueError(f"source distances must be finite and not negative, got {distances_mm} mm")
         if (self.sad_mm > 0) != (self.sid_mm > 0):
             raise ValueError("give both the source-isocentre and the source-detector distance, or neither")
+        if self.sid_mm < self.sad_mm:
+            raise ValueError(f"the detector ({self.sid_mm} mm) lies before the isocentre ({self.sad_mm} mm)")
 
     @property
     def frame_id(self) -> str:

@@ -26,7 +26,8 @@ class Tracker(Protocol):
         """Start to follow the landmarks, marked on this frame; forgets any earlier ones.
 
         Raises:
-            UserError: a landmark lies outside the image, is repeated, or has the wrong dimension.
+            UserError: a landmark lies outside the image, is repeated, has the wrong dimension or no
+                defined axis.
         """
 
     def update(self, frame: Frame) -> LandmarkSet:

@@ -151,3 +151,8 @@ def test_slice_pitch_must_not_be_negative() -> None:
 def test_projection_needs_both_distances(sad_mm: float, sid_mm: float) -> None:
     with pytest.raises(ValueError, match="distance"):
         plane(sad_mm=sad_mm, sid_mm=sid_mm)
+
+
+def test_detector_lies_beyond_the_isocentre() -> None:
+    with pytest.raises(ValueError, match="before the isocentre"):
+        ImageGeometry(Modality.PORTAL, (0.4, 0.4, 0.0), sad_mm=1500.0, sid_mm=1000.0)
