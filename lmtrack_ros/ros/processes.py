@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.graph import STOP_ORDER, NodeDescription
@@ -19,12 +21,15 @@ _LIBC = ctypes.CDLL(None)
 
 
 def _end_with_parent() -> None:
-    """Have this process interrupted when its parent dies, however that comes: no gate is left alone."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    """Have this process terminated when its parent dies, however that comes: no gate is left alone."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Processes:
     """The running nodes of a graph; a context manager that stops them.
+
+    While they run, an interrupt or a request to terminate is not raised wherever the program happens
+    to be, for ROS would swallow it in some places, but by the next :meth:`check`.
 
     Args:
         nodes: in the order to start them.
@@ -39,10 +44,14 @@ class Processes:
         self._namespace = namespace
         self._log_directory = log_directory
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._interrupted = threading.Event()
+        self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Processes":
         variables = dict(os.environ)
         environment.prepare(variables)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._handlers[number] = signal.signal(number, lambda *_: self._interrupted.set())
         try:
             for node in self._nodes:
                 self._start(node, variables)
@@ -85,11 +94,14 @@ class Processes:
         return self._running[name].pid
 
     def check(self) -> None:
-        """Raise if a node has ended by itself.
+        """Raise if a node has ended by itself, or the program was asked to stop.
 
         Raises:
+            KeyboardInterrupt: it was asked to stop.
             UserError: names the node and the last line that it said.
         """
+        if self._interrupted.is_set():
+            raise KeyboardInterrupt
         for name, process in self._running.items():
             code = process.poll()
             if code is None:
@@ -101,17 +113,16 @@ class Processes:
             raise UserError(f"node '{name}' ended with exit code {code}{said}")
 
     def stop(self) -> None:
-        """Interrupt the gate first, so that it holds while the others still listen, the recorder last."""
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            for name in (n for n in STOP_ORDER if n in self._running):
-                process = self._running.pop(name)
-                if process.poll() is None:
-                    process.send_signal(signal.SIGINT)
-                try:
-                    process.wait(_STOP_TIMEOUT_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-        finally:
-            signal.signal(signal.SIGINT, previous)
+        """Stop the gate first, so that it holds while the others still listen, the recorder last."""
+        for name in (n for n in STOP_ORDER if n in self._running):
+            process = self._running.pop(name)
+            if process.poll() is None:
+                # not SIGINT: Python may swallow that while a node still imports
+                process.terminate()
+            try:
+                process.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        while self._handlers:
+            signal.signal(*self._handlers.popitem())
