@@ -9,9 +9,8 @@ from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.parameters import build
 from lmtrack_ros.core.records import CouchStatus, LatencyStamps, MarkedLandmarks
-from lmtrack_ros.gating.couch_controller import CouchController
-from lmtrack_ros.gating.gate import Gate
 from lmtrack_ros.gating.parameters import GatingParameters
+from lmtrack_ros.gating.session import start_session
 from lmtrack_ros.pipeline import Pipeline, Timing
 from lmtrack_ros.recording import Recording, is_recording
 from lmtrack_ros.sources import Source, open_source
@@ -85,10 +84,9 @@ def make_pipeline(
             "nothing says where the landmarks are: give landmarks and pixels in the configuration's tracker "
             "section, or a recording with initial_landmarks"
         )
-    gating = build(GatingParameters, parameters["gating"], "gating")
-    gate = Gate(gating, _SESSION)
+    gate, controller = start_session(build(GatingParameters, parameters["gating"], "gating"), _SESSION)
     gate.arm()
-    return Pipeline(tracker, marked, gate, CouchController(gating.couch, _SESSION), timing)
+    return Pipeline(tracker, marked, gate, controller, timing)
 
 
 def _messages(recording: Recording, topic: str) -> Iterator[Any]:

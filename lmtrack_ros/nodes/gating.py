@@ -12,9 +12,8 @@ from std_srvs.srv import SetBool, Trigger
 
 from lmtrack_ros import interface
 from lmtrack_ros.core.records import NS_PER_S, CouchShift, GateDecision
-from lmtrack_ros.gating.couch_controller import CouchController
-from lmtrack_ros.gating.gate import Gate
 from lmtrack_ros.gating.parameters import GatingParameters
+from lmtrack_ros.gating.session import start_session
 from lmtrack_ros.ros.convert import make
 from lmtrack_ros.ros.lifecycle import ManagedNode, run
 
@@ -37,10 +36,7 @@ class GatingNode(ManagedNode):
 
     def configure(self) -> None:
         """Make a new session of the gate: disarmed."""
-        session = secrets.randbits(63) | 1
-        self._gate = Gate(self._settings, session)
-        self._controller = CouchController(self._settings.couch, session)
-        self._gate.needs_couch = self._controller.tracking
+        self._gate, self._controller = start_session(self._settings, secrets.randbits(63) | 1)
         self._decisions = self.publisher("gate")
         self._shifts = self.publisher("couch_shift")
 
