@@ -19,6 +19,7 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import ISOCENTER, ImageGeometry, Modality, Mount
 from lmtrack_ros.core.records import (
     NS_PER_S,
+    AuditEntry,
     CouchMode,
     CouchShift,
     CouchStatus,
@@ -37,6 +38,7 @@ Message: TypeAlias = Any
 Make: TypeAlias = Callable[..., Message]
 
 _M_PER_MM = 1e-3
+_S_PER_MS = 1e-3
 
 TOPIC_TYPES: Mapping[str, str] = MappingProxyType(
     {
@@ -47,6 +49,7 @@ TOPIC_TYPES: Mapping[str, str] = MappingProxyType(
         "initial_landmarks": "lmtrack_ros/msg/LandmarkArray",
         "truth": "lmtrack_ros/msg/LandmarkArray",
         "gate": "lmtrack_ros/msg/GateDecision",
+        "audit": "lmtrack_ros/msg/AuditEntry",
         "couch_shift": "lmtrack_ros/msg/CouchShift",
         "couch_status": "lmtrack_ros/msg/CouchStatus",
         "beam_status": "lmtrack_ros/msg/BeamStatus",
@@ -286,6 +289,11 @@ def _estimate(make: Make, estimate: Estimate) -> Message:
         pixel=[float(v) for v in estimate.uv_px],
         confidence=float(estimate.confidence),
         radius=float(estimate.radius_mm) * _M_PER_MM,
+        contour=[_point(make, corner) for corner in estimate.contour_mm],
+        has_second_opinion=estimate.second_opinion_mm is not None,
+        second_opinion=_point(
+            make, np.zeros(3) if estimate.second_opinion_mm is None else estimate.second_opinion_mm
+        ),
     )
 
 
@@ -301,6 +309,8 @@ def _read_estimate(msg: Message) -> Estimate:
         observed=(x, y, z),
         confidence=float(msg.confidence),
         radius_mm=float(msg.radius) / _M_PER_MM,
+        contour_mm=np.array([_mm(corner) for corner in msg.contour]).reshape(-1, 3),
+        second_opinion_mm=_mm(msg.second_opinion) if msg.has_second_opinion else None,
     )
 
 
@@ -312,6 +322,9 @@ def landmark_array(make: Make, landmarks: LandmarkSet) -> Message:
         model=landmarks.model,
         estimates=[_estimate(make, e) for e in landmarks.estimates],
         stamps=_stamps(make, landmarks.stamps),
+        faults=int(landmarks.faults),
+        session=landmarks.session,
+        marking=landmarks.marking,
     )
 
 
@@ -323,6 +336,9 @@ def read_landmark_array(msg: Message) -> LandmarkSet:
         frame_id=msg.header.frame_id,
         model=msg.model,
         stamps=_read_stamps(msg.stamps),
+        faults=Reason(int(msg.faults)),
+        session=int(msg.session),
+        marking=int(msg.marking),
     )
 
 
@@ -373,6 +389,7 @@ def gate_decision(make: Make, decision: GateDecision) -> Message:
         valid_until=_time(make, decision.valid_until_ns),
         margin=float(decision.margin_mm) * _M_PER_MM,
         target=_point(make, decision.target_mm),
+        horizon=float(decision.horizon_ms) * _S_PER_MS,
         stamps=_stamps(make, decision.stamps),
     )
 
@@ -388,7 +405,33 @@ def read_gate_decision(msg: Message) -> GateDecision:
         valid_until_ns=stamp_ns(msg.valid_until),
         margin_mm=float(msg.margin) / _M_PER_MM,
         target_mm=_mm(msg.target),
+        horizon_ms=float(msg.horizon) / _S_PER_MS,
         stamps=_read_stamps(msg.stamps),
+    )
+
+
+def audit_entry(make: Make, entry: AuditEntry) -> Message:
+    """Return an AuditEntry message."""
+    return make(
+        "lmtrack_ros/msg/AuditEntry",
+        header=_header(make, entry.stamp_ns, ""),
+        session=entry.session,
+        action=entry.action,
+        accepted=entry.accepted,
+        message=entry.message,
+        reasons=int(entry.reasons),
+    )
+
+
+def read_audit_entry(msg: Message) -> AuditEntry:
+    """Return the record of an AuditEntry message."""
+    return AuditEntry(
+        stamp_ns=stamp_ns(msg.header.stamp),
+        session=int(msg.session),
+        action=msg.action,
+        accepted=bool(msg.accepted),
+        message=msg.message,
+        reasons=Reason(int(msg.reasons)),
     )
 
 

@@ -65,8 +65,47 @@ class Reason(IntFlag):
     WRONG_FRAME = 1 << 13
     COUCH_SILENT = 1 << 14
     COUCH_FAULT = 1 << 15
-    RESUMING = 1 << 16
+    DWELL = 1 << 16
     SHUTDOWN = 1 << 17
+    LATENCY_OVER_BUDGET = 1 << 18
+    OUTSIDE_IMAGE = 1 << 19
+    BLACK_IMAGE = 1 << 20
+    SATURATED_IMAGE = 1 << 21
+    FROZEN_IMAGE = 1 << 22
+    GEOMETRY_MISSING = 1 << 23
+    GEOMETRY_CHANGED = 1 << 24
+    CLOCK_JUMP = 1 << 25
+    SECOND_OPINION = 1 << 26
+    PREDICTOR_DIVERGED = 1 << 27
+    COUCH_TIMEOUT = 1 << 28
+    COUCH_OFF_PATH = 1 << 29
+    COUCH_MOVING = 1 << 30
+    SETUP = 1 << 31
+    TRACKER_RESTARTED = 1 << 32
+    SECOND_PUBLISHER = 1 << 33
+    CONFIGURATION_CHANGED = 1 << 34
+
+
+LATCHING = (
+    Reason.TIME_BACKWARDS
+    | Reason.CLOCK_JUMP
+    | Reason.FROZEN_IMAGE
+    | Reason.GEOMETRY_MISSING
+    | Reason.GEOMETRY_CHANGED
+    | Reason.SECOND_OPINION
+    | Reason.PREDICTOR_DIVERGED
+    | Reason.COUCH_FAULT
+    | Reason.COUCH_TIMEOUT
+    | Reason.COUCH_OFF_PATH
+    | Reason.COUCH_MOVING
+    | Reason.TRACKER_RESTARTED
+    | Reason.SECOND_PUBLISHER
+    | Reason.CONFIGURATION_CHANGED
+)
+"""Once seen by an armed gate, these hold until an operator acknowledges them.
+
+NOT_ARMED, OPERATOR_HOLD and SETUP end by the operator's own call; all others clear by themselves.
+"""
 
 
 @dataclass(frozen=True)
@@ -158,6 +197,9 @@ class Estimate:
         observed: which axes of that frame the image sees.
         confidence: in [0, 1], comparable across trackers.
         radius_mm: 95 % of estimates reported like this lie within it, over the observed axes.
+        contour_mm: (K, 3) outline of a target that is more than a point, a planar polygon in the same
+            frame; K = 0 for a point.
+        second_opinion_mm: (3,) where an independent tracker finds the landmark, or None.
     """
 
     id: str
@@ -168,6 +210,8 @@ class Estimate:
     observed: tuple[bool, bool, bool] = (False, False, False)
     confidence: float = 0.0
     radius_mm: float = np.inf
+    contour_mm: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
+    second_opinion_mm: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +225,9 @@ class LandmarkSet:
         model: name of the tracker.
         estimates: one per landmark, in the order they were initialised.
         stamps: latency stamps so far.
+        faults: what is wrong with the frame itself.
+        session: random at each start of the tracker.
+        marking: how often landmarks were marked in that session.
     """
 
     stamp_ns: int
@@ -188,6 +235,9 @@ class LandmarkSet:
     frame_id: str = ISOCENTER
     model: str = ""
     stamps: LatencyStamps = LatencyStamps()
+    faults: Reason = Reason(0)
+    session: int = 0
+    marking: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,8 +253,9 @@ class GateDecision:
         valid_until_ns: BEAM_ON must not be acted on at or after this time; of a HOLD, stamp_ns.
         margin_mm: distance from the target's 95 % sphere to the nearest face of the window,
             negative outside, -inf where unknown; over the axes that the window constrains.
-        target_mm: (3,) the target in ``isocenter``, NaN where unknown.
+        target_mm: (3,) the predicted target in ``isocenter``, NaN where unknown.
         stamps: when the frame passed each stage.
+        horizon_ms: how far after the frame the target is predicted.
     """
 
     stamp_ns: int
@@ -216,6 +267,7 @@ class GateDecision:
     margin_mm: float = -np.inf
     target_mm: NDArray[np.float64] = field(default_factory=_unknown_position)
     stamps: LatencyStamps = LatencyStamps()
+    horizon_ms: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,3 +316,25 @@ class CouchStatus:
     fault: str = ""
     acknowledged_session: int = 0
     acknowledged_sequence: int = 0
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One operator's call to the gate, and what came of it.
+
+    Attributes:
+        stamp_ns: time of the call.
+        session: of the gate.
+        action: ``arm``, ``disarm``, ``hold``, ``release``, ``acknowledge``, ``track``, ``still``,
+            ``propose_setup``, ``confirm_setup`` or ``cancel_setup``.
+        accepted: whether it was done.
+        message: what the operator was told.
+        reasons: what held the beam after it.
+    """
+
+    stamp_ns: int
+    session: int
+    action: str
+    accepted: bool
+    message: str = ""
+    reasons: Reason = Reason.NOT_ARMED

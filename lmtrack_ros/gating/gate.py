@@ -214,7 +214,7 @@ class Gate:
         margin_mm, target = self._assess(landmarks, reasons)
         reasons |= target.reasons
         self._good_targets = 0 if reasons else self._good_targets + 1
-        wait = Reason(0) if self._good_targets >= self.parameters.resume_frames else Reason.RESUMING
+        wait = Reason(0) if self._good_targets >= self.parameters.resume_frames else Reason.DWELL
         self.target = replace(target, reasons=reasons or wait)
         if not target.reasons and not margin_mm > 0:
             reasons |= Reason.OUTSIDE_WINDOW
@@ -224,7 +224,7 @@ class Gate:
         elif landmarks.stamp_ns > previous_ns:
             self._good_frames += 1
         if not reasons and self._good_frames < self.parameters.resume_frames:
-            reasons = Reason.RESUMING
+            reasons = Reason.DWELL
         self._sequence += 1
         return GateDecision(
             stamp_ns=landmarks.stamp_ns,

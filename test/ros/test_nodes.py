@@ -261,7 +261,7 @@ class TestGating:
         ros.call(SetBool, "hold", SetBool.Request(data=True))
         assert Reason.OPERATOR_HOLD in self.feed(ros, publisher, decisions).reasons
         ros.call(SetBool, "hold", SetBool.Request(data=False))
-        assert self.feed(ros, publisher, decisions).reasons == Reason.RESUMING
+        assert self.feed(ros, publisher, decisions).reasons == Reason.DWELL
         ros.call(Trigger, "disarm", Trigger.Request())
         assert Reason.NOT_ARMED in self.feed(ros, publisher, decisions).reasons
 

@@ -153,7 +153,7 @@ CASES = {
     "couch-fault-noticed-by-a-tick": Case(
         Reason.COUCH_FAULT, after(couch_says(55, fault="motor"), lambda gate: gate.tick(ms(60)))
     ),
-    "resuming": Case(Reason.RESUMING, after(next_frame(estimate(x=0.6)), frame_at(80, 130))),
+    "resuming": Case(Reason.DWELL, after(next_frame(estimate(x=0.6)), frame_at(80, 130))),
     "shutdown": Case(Reason.SHUTDOWN | Reason.NOT_ARMED, lambda gate: gate.shut_down(ms(60))),
 }
 
@@ -313,7 +313,7 @@ def test_landmark_that_is_named_twice_is_not_known(order: int) -> None:
 def test_opens_after_the_good_frames_in_a_row(needed: int) -> None:
     gate = armed(replace(PARAMETERS, resume_frames=needed))
     reasons = [feed(gate, i * FRAME_MS).reasons for i in range(needed + 1)]
-    assert reasons == [Reason.RESUMING] * (needed - 1) + [NOTHING] * 2
+    assert reasons == [Reason.DWELL] * (needed - 1) + [NOTHING] * 2
 
 
 def test_bad_frame_starts_the_count_again() -> None:
@@ -327,19 +327,19 @@ def test_bad_frame_starts_the_count_again() -> None:
 def test_gap_starts_the_count_again_even_without_a_tick() -> None:
     gate = opened()
     decisions = [gate.update(frame(t), ms(t + 10)) for t in (300, 340, 380, 420)]
-    assert [d.reasons for d in decisions] == [Reason.FRAME_GAP, Reason.RESUMING, Reason.RESUMING, NOTHING]
+    assert [d.reasons for d in decisions] == [Reason.FRAME_GAP, Reason.DWELL, Reason.DWELL, NOTHING]
 
 
 def test_repeated_frame_does_not_count_as_good() -> None:
     gate = armed()
     decisions = [gate.update(frame(0), ms(50)) for _ in range(10)]
-    assert {d.reasons for d in decisions} == {Reason.RESUMING}
+    assert {d.reasons for d in decisions} == {Reason.DWELL}
 
 
 def test_repeated_frame_that_is_bad_counts_as_bad() -> None:
     gate = opened()
     assert gate.update(frame(0, estimate(x=3)), ms(60)).reasons == Reason.OUTSIDE_WINDOW
-    assert feed(gate, FRAME_MS).reasons == Reason.RESUMING
+    assert feed(gate, FRAME_MS).reasons == Reason.DWELL
 
 
 def test_beam_on_is_valid_as_long_as_its_frame_is_young() -> None:
@@ -392,7 +392,7 @@ def test_time_backwards_latches_until_armed_again(stamp_ms: float, now_ms: float
     held = [feed(gate, t) for t in range(100, 500, FRAME_MS)]
     assert all(Reason.TIME_BACKWARDS in d.reasons for d in held)
     gate.arm()
-    assert [feed(gate, t).reasons for t in (500, 540, 580)] == [Reason.RESUMING, Reason.RESUMING, NOTHING]
+    assert [feed(gate, t).reasons for t in (500, 540, 580)] == [Reason.DWELL, Reason.DWELL, NOTHING]
 
 
 def test_time_may_start_anew_when_armed_again() -> None:
@@ -432,7 +432,7 @@ def test_gate_opens_again_by_good_frames_only(
     stop(gate)
     start(gate)
     reasons = [feed(gate, t).reasons for t in (40, 80, 120)]
-    assert reasons == [Reason.RESUMING, Reason.RESUMING, NOTHING]
+    assert reasons == [Reason.DWELL, Reason.DWELL, NOTHING]
 
 
 def test_release_by_itself_decides_nothing() -> None:
@@ -578,7 +578,7 @@ def test_couch_waits_for_good_frames_as_the_beam_does() -> None:
         feed(gate, i * FRAME_MS)
         assert gate.target is not None
         waits.append(gate.target.reasons)
-    assert waits == [Reason.RESUMING, Reason.RESUMING, NOTHING]
+    assert waits == [Reason.DWELL, Reason.DWELL, NOTHING]
 
 
 def test_couch_that_follows_must_say_where_it_is() -> None:
@@ -785,4 +785,4 @@ def test_gate_opens_again_after_anything(events: list[tuple[int, tuple[object, .
         )
         for i in range(5)
     ]
-    assert [d.reasons for d in decisions] == [Reason.RESUMING, Reason.RESUMING, NOTHING, NOTHING, NOTHING]
+    assert [d.reasons for d in decisions] == [Reason.DWELL, Reason.DWELL, NOTHING, NOTHING, NOTHING]
