@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from lmtrack_ros.core.frames import Array, View
 from lmtrack_ros.core.geometry import ImageGeometry, Modality
 from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.core.records import NS_PER_S, Estimate, Frame, LandmarkSet, Status
-from lmtrack_ros.phantoms.motion import Breathing, BreathingParameters
+from lmtrack_ros.phantoms.motion import Breathing, BreathingParameters, Motion, Trace, read_trace
 from lmtrack_ros.sources.source import SourceInfo
 
 _SPACING_MM = 0.5
@@ -60,6 +61,11 @@ class UltrasoundParameters:
 
     seed: int = parameter(0, "of the speckle and the noise", minimum=0)
     rate_hz: float = parameter(30.0, "frame rate, Hz", minimum=1.0, maximum=100.0)
+    trace: str = parameter(
+        "",
+        "CSV file (time_s, x_mm, y_mm, z_mm in isocenter) of the motion about its first position, "
+        "held at its end; empty: regular breathing",
+    )
     breathing: BreathingParameters = field(default_factory=BreathingParameters)
 
 
@@ -69,11 +75,21 @@ class UltrasoundPhantom:
     The picture is the log-compressed envelope of a complex echo field: fully developed speckle,
     with a second independent field mixed in as the breath is drawn, as tissue that leaves the
     plane does, and receiver noise. One seed and time give one picture, to the bit.
+
+    Args:
+        parameters: of picture and motion.
+
+    Raises:
+        UserError: the trace cannot be read.
     """
 
     def __init__(self, parameters: UltrasoundParameters) -> None:
         self._parameters = parameters
-        self._breathing = Breathing(parameters.breathing)
+        self._motion: Motion = (
+            Trace(*read_trace(Path(parameters.trace)))
+            if parameters.trace
+            else Breathing(parameters.breathing)
+        )
         center_px = np.array([_WIDTH_PX / 2, _HEIGHT_PX / 2])
         self._pose = frames.isocenter_from_image(View.LONGITUDINAL)
         self._pose[:3, 3] = -self._pose[:3, :3] @ np.append(center_px * _SPACING_MM, 0.0)
@@ -101,8 +117,8 @@ class UltrasoundPhantom:
     def render(self, stamp_ns: int, time_s: float, couch_mm: ArrayLike = (0, 0, 0)) -> Frame:
         """Return the image of one moment; see :class:`lmtrack_ros.phantoms.phantom.Phantom`."""
         couch = np.asarray(couch_mm, dtype=float)
-        angle = _OUT_OF_PLANE_RAD * self._breathing.inhaled(time_s)
-        liver = self._shifted(self._liver, self._breathing.displacement_mm(time_s) + couch)
+        angle = _OUT_OF_PLANE_RAD * self._motion.inhaled(time_s)
+        liver = self._shifted(self._liver, self._motion.displacement_mm(time_s) + couch)
         wall = self._shifted(self._wall, couch)
         wall_bottom_px = _WALL_ROWS + self._shift_px(couch)[1]
         in_wall = np.arange(_HEIGHT_PX)[:, None, None] < wall_bottom_px
@@ -117,7 +133,7 @@ class UltrasoundPhantom:
 
     def truth(self, stamp_ns: int, time_s: float, couch_mm: ArrayLike = (0, 0, 0)) -> LandmarkSet:
         """Return where every vessel truly is; see :class:`lmtrack_ros.phantoms.phantom.Phantom`."""
-        moved = self._breathing.displacement_mm(time_s) + np.asarray(couch_mm, dtype=float)
+        moved = self._motion.displacement_mm(time_s) + np.asarray(couch_mm, dtype=float)
         geometry = self.info.geometry
         assert geometry is not None
         estimates = []

@@ -1,9 +1,13 @@
-"""Regular breathing: mean, extent, direction and shape."""
+"""Regular breathing: mean, extent, direction and shape. Traces: smooth between their samples."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lmtrack_ros.phantoms.motion import Breathing, BreathingParameters
+from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.phantoms.motion import Breathing, BreathingParameters, Trace, read_trace, write_trace
+from lmtrack_ros.phantoms.ultrasound import UltrasoundParameters, UltrasoundPhantom
 
 
 def one_period(parameters: BreathingParameters, samples: int = 1000) -> np.ndarray:
@@ -47,3 +51,83 @@ def test_exhale_lasts_longer_with_a_higher_power() -> None:
         drawn = np.array([breathing.inhaled(4.0 * i / 400) for i in range(400)])
         shares.append((drawn < 0.2).mean())
     assert shares[0] < shares[1] < shares[2]
+
+
+def sampled(rate_hz: float = 10.0) -> tuple[np.ndarray, np.ndarray]:
+    time_s = np.arange(0.0, 20.0, 1.0 / rate_hz)
+    phase = 2 * np.pi * time_s / 4.0
+    position_mm = np.stack([0.1 * time_s, -8.0 * np.sin(phase), 2.0 * np.cos(phase)], axis=1)
+    return time_s, position_mm + np.array([100.0, 5.0, -7.0])
+
+
+def test_trace_goes_through_its_samples_from_the_first() -> None:
+    time_s, position_mm = sampled()
+    trace = Trace(time_s, position_mm)
+    went = np.array([trace.displacement_mm(t) for t in time_s])
+    np.testing.assert_allclose(went, position_mm - position_mm[0], atol=1e-9)
+
+
+def test_trace_is_smooth_between_its_samples() -> None:
+    """Ten samples a second give the true path of a breath within a tenth of a millimetre, without kinks."""
+    time_s, position_mm = sampled()
+    trace = Trace(time_s, position_mm)
+    fine_s = np.arange(1.0, 18.0, 0.001)
+    went = np.array([trace.displacement_mm(t) for t in fine_s])
+    np.testing.assert_allclose(went[:, 1], -8.0 * np.sin(2 * np.pi * fine_s / 4.0), atol=0.1)
+    velocity = np.diff(went, axis=0) / 0.001
+    assert np.abs(np.diff(velocity, axis=0)).max() < 0.2
+
+
+def test_trace_stands_still_outside_its_time() -> None:
+    time_s, position_mm = sampled()
+    trace = Trace(time_s, position_mm)
+    np.testing.assert_allclose(trace.displacement_mm(-3.0), 0, atol=1e-12)
+    np.testing.assert_allclose(trace.displacement_mm(99.0), position_mm[-1] - position_mm[0], atol=1e-12)
+
+
+def test_trace_knows_how_far_the_breath_is_drawn() -> None:
+    """The feet are towards -Y."""
+    trace = Trace(*sampled())
+    assert trace.inhaled(1.0) == pytest.approx(1)
+    assert trace.inhaled(3.0) == pytest.approx(0)
+    assert Trace(np.arange(3.0), np.zeros((3, 3))).inhaled(1.0) == 0
+
+
+def test_trace_survives_its_file(tmp_path: Path) -> None:
+    time_s, position_mm = sampled()
+    write_trace(tmp_path / "trace.csv", time_s, position_mm)
+    read_s, read_mm = read_trace(tmp_path / "trace.csv")
+    np.testing.assert_allclose(read_s, time_s, atol=1e-4)
+    np.testing.assert_allclose(read_mm, position_mm, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "cannot read"),
+        ("", "first line"),
+        ("time_s,y_mm\n0,1\n", "first line"),
+        ("time_s,x_mm,y_mm,z_mm\n0,1,2,3\n", "two or more"),
+        ("time_s,x_mm,y_mm,z_mm\n0,1,2,3\n0,1,2,3\n", "grow"),
+        ("time_s,x_mm,y_mm,z_mm\n0,1,2,3\n1,1,nan,3\n", "finite"),
+        ("time_s,x_mm,y_mm,z_mm\n0,1,2,3\n1,1,2\n", "line 3"),
+        ("time_s,x_mm,y_mm,z_mm\n0,1,2,3\n1,1,2,far\n", "line 3"),
+    ],
+    ids=["absent", "empty", "columns", "one", "time", "nan", "short", "text"],
+)
+def test_broken_trace_is_refused_in_one_line(tmp_path: Path, text: str | None, words: str) -> None:
+    path = tmp_path / "trace.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=words) as caught:
+        UltrasoundPhantom(UltrasoundParameters(trace=str(path)))
+    assert "\n" not in str(caught.value)
+
+
+def test_phantom_follows_a_trace(tmp_path: Path) -> None:
+    time_s, position_mm = sampled()
+    write_trace(tmp_path / "trace.csv", time_s, position_mm)
+    phantom = UltrasoundPhantom(UltrasoundParameters(trace=str(tmp_path / "trace.csv")))
+    start, later = (phantom.truth(1, t).estimates[0].position_mm for t in (0.0, 7.3))
+    np.testing.assert_allclose(start, 0, atol=1e-9)
+    np.testing.assert_allclose(later, position_mm[73] - position_mm[0], atol=1e-3)
