@@ -18,7 +18,7 @@ from lmtrack_ros.core.records import (
 )
 from lmtrack_ros.gating.couch_controller import CouchController
 from lmtrack_ros.gating.gate import Gate
-from lmtrack_ros.trackers import Tracker
+from lmtrack_ros.trackers.follower import Follower
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Pipeline:
     """Feeds frames in order of time.
 
     Args:
-        tracker: follows the landmarks.
+        follower: of the landmarks.
         marked: where they are in one frame, from which on frames count; ignored by a tracker that
             needs none.
         gate: decides; armed by the caller where it is to open.
@@ -66,13 +66,13 @@ class Pipeline:
 
     def __init__(
         self,
-        tracker: Tracker,
+        follower: Follower,
         marked: MarkedLandmarks,
         gate: Gate,
         controller: CouchController,
         timing: Timing,
     ) -> None:
-        self._tracker = tracker
+        self._follower = follower
         self._marked = marked
         self._gate = gate
         self._controller = controller
@@ -91,12 +91,12 @@ class Pipeline:
         """
         statuses = iter(couch)
         status = next(statuses, None)
-        started = not self._tracker.needs_initialization
+        started = not self._follower.needs_initialization
         for frame in frames:
             if not started:
                 if frame.stamp_ns < self._marked.stamp_ns:
                     continue
-                self._tracker.initialize(frame, self._marked.landmarks)
+                self._follower.initialize(frame, self._marked.landmarks)
                 started = True
             stamps = self._timing.stamps(frame.stamp_ns)
             if stamps is None:
@@ -107,7 +107,7 @@ class Pipeline:
             yield self._step(replace(frame, received_ns=stamps.received_ns), stamps)
 
     def _step(self, frame: Frame, stamps: LatencyStamps) -> Step:
-        tracked = replace(self._tracker.update(frame), stamps=replace(stamps, decided_ns=0))
+        tracked = replace(self._follower.update(frame), stamps=replace(stamps, decided_ns=0))
         # the live gate gets metres in a message: only what went that way agrees with it to the bit
         landmarks = interface.read_landmark_array(interface.landmark_array(interface.make_plain, tracked))
         decision = self._gate.update(landmarks, stamps.decided_ns)

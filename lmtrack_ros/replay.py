@@ -15,10 +15,10 @@ from lmtrack_ros.pipeline import Pipeline, Timing
 from lmtrack_ros.recording import Recording, is_recording
 from lmtrack_ros.sources import Source, open_source
 from lmtrack_ros.sources.landmarks import marked_landmarks
-from lmtrack_ros.trackers import create_tracker
-from lmtrack_ros.trackers.parameters import read_section
+from lmtrack_ros.trackers.follower import create_follower
+from lmtrack_ros.trackers.parameters import read_groups, read_section
 
-# a replayed gate has no consumers who could mistake it for another
+# what is replayed has no consumers who could mistake it for another
 _SESSION = 1
 
 
@@ -76,17 +76,17 @@ def make_pipeline(
     for node in ("tracker", "gating"):
         if node not in parameters:
             raise UserError(f"the configuration has no section '{node}'")
-    selected, values = read_section(parameters["tracker"])
-    tracker = create_tracker(selected.tracker, values)
-    marked = selected.marked or marked
-    if tracker.needs_initialization and not marked.landmarks:
+    settings, _ = read_section(parameters["tracker"])
+    follower = create_follower(settings, read_groups(parameters["tracker"]), _SESSION)
+    marked = settings.marked or marked
+    if follower.needs_initialization and not marked.landmarks:
         raise UserError(
             "nothing says where the landmarks are: give landmarks and pixels in the configuration's tracker "
             "section, or a recording with initial_landmarks"
         )
     gate, controller = start_session(build(GatingParameters, parameters["gating"], "gating"), _SESSION)
     gate.arm()
-    return Pipeline(tracker, marked, gate, controller, timing)
+    return Pipeline(follower, marked, gate, controller, timing)
 
 
 def _messages(recording: Recording, topic: str) -> Iterator[Any]:

@@ -1,5 +1,6 @@
 """Parameter dataclasses as declared ROS parameters."""
 
+from collections.abc import Collection
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -35,15 +36,19 @@ def declare(node: Node, cls: type[T], prefix: str = "") -> T:
     return build(cls, _declare(node, cls, prefix), node.get_name())
 
 
-def reject_unknown(node: Node) -> None:
+def reject_unknown(node: Node, groups: Collection[str] = ()) -> None:
     """Refuse parameters that were given to the node but never declared; ROS ignores them silently.
+
+    Args:
+        node: has declared what it uses.
+        groups: names of groups of parameters that may be given though nothing in them is declared.
 
     Raises:
         UserError: names the first of them.
     """
     known = set(node._parameters)
     for name in node._parameter_overrides:
-        if name not in known and not name.startswith("qos_overrides."):
+        if name not in known and name.partition(".")[0] not in ("qos_overrides", *groups):
             raise UserError(f"{node.get_name()}: {unknown_name('parameter', name, known)}")
 
 

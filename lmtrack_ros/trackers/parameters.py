@@ -9,6 +9,9 @@ from lmtrack_ros.core.parameters import build, parameter
 from lmtrack_ros.core.records import Landmark, MarkedLandmarks
 from lmtrack_ros.trackers import tracker_names
 
+SECOND_TRACKER = "correlation"
+"""Gives the second opinion: it has learnt nothing that a model could have learnt wrong too."""
+
 
 @dataclass(frozen=True)
 class TrackerParameters:
@@ -22,10 +25,32 @@ class TrackerParameters:
     moving_imager: bool = parameter(
         False, "hand-held: every frame needs the geometry that carries its stamp, others are dropped"
     )
+    frozen_frames: int = parameter(
+        2,
+        "the same pixels with a new stamp, this often in a row, are a frozen image; "
+        "0: never, for a simulation without noise",
+        minimum=0,
+        maximum=1000,
+    )
+    second_opinion: bool = parameter(
+        False,
+        f"let the {SECOND_TRACKER} tracker, as its own group sets it, follow the same landmarks "
+        "beside the model",
+    )
 
     def __post_init__(self) -> None:
         if len(self.pixels) != 2 * len(self.landmarks):
             raise ValueError("pixels needs column and row for each name in landmarks")
+        if self.second_opinion and self.tracker == SECOND_TRACKER:
+            raise ValueError(
+                f"second_opinion: the {SECOND_TRACKER} tracker would agree with itself, "
+                "select another as tracker or leave it out"
+            )
+
+    @property
+    def used_trackers(self) -> tuple[str, ...]:
+        """Names of the trackers that run."""
+        return (self.tracker, SECOND_TRACKER) if self.second_opinion else (self.tracker,)
 
     @property
     def marked(self) -> MarkedLandmarks | None:
@@ -45,12 +70,21 @@ def read_section(section: Mapping[str, Any]) -> tuple[TrackerParameters, Mapping
         UserError: a key is neither a parameter nor the name of a tracker, or a value is wrong, such as one
             that stands where a tracker's own parameters should.
     """
-    trackers = tracker_names()
-    own = {key: value for key, value in section.items() if key not in trackers}
+    groups = read_groups(section)
+    own = {key: value for key, value in section.items() if key not in groups}
+    selected = build(TrackerParameters, own, "tracker")
+    return selected, groups.get(selected.tracker, {})
+
+
+def read_groups(section: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the plain parameters of every tracker by its name, as a ``tracker`` section gives them.
+
+    Raises:
+        UserError: something else stands where a tracker's own parameters should.
+    """
     # in YAML, a group of which nothing is set is None
-    groups = {name: {} if section.get(name) is None else section[name] for name in trackers}
+    groups = {name: {} if section.get(name) is None else section[name] for name in tracker_names()}
     for name, group in groups.items():
         if not isinstance(group, Mapping):
             raise UserError(f"tracker: '{name}' must be a group of parameters, got {group!r}")
-    selected = build(TrackerParameters, own, "tracker")
-    return selected, groups.get(selected.tracker, {})
+    return groups

@@ -23,6 +23,7 @@ from lmtrack_ros.phantoms.motion import BreathingParameters
 from lmtrack_ros.phantoms.ultrasound import UltrasoundParameters, UltrasoundPhantom
 from lmtrack_ros.pipeline import Digest, Pipeline, Step, Timing
 from lmtrack_ros.trackers import create_tracker
+from lmtrack_ros.trackers.follower import Follower
 
 LATENCY_NS = 60 * NS_PER_MS
 LIVE = Timing(LATENCY_NS)
@@ -66,7 +67,8 @@ def run(
 ) -> list[Step]:
     gate = Gate(GATE, 1)
     gate.arm()
-    pipeline = Pipeline(create_tracker("correlation"), marked, gate, CouchController(COUCH, 1), timing)
+    follower = Follower(create_tracker("correlation"), frozen_frames=2)
+    pipeline = Pipeline(follower, marked, gate, CouchController(COUCH, 1), timing)
     return list(pipeline.run(frames, couch))
 
 
