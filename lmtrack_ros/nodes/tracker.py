@@ -1,10 +1,11 @@
 """Follows landmarks through the newest frame with the selected model."""
 
+import secrets
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -12,32 +13,40 @@ import numpy as np
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import ImageGeometry, Mount
-from lmtrack_ros.core.records import Frame, Landmark, LatencyStamps, MarkedLandmarks
+from lmtrack_ros.core.records import Frame, Landmark, LatencyStamps, MarkedLandmarks, Reason
 from lmtrack_ros.nodes.counters import Counters
 from lmtrack_ros.nodes.mailbox import Mailbox
+from lmtrack_ros.nodes.sole_publisher import SolePublisher
 from lmtrack_ros.ros import qos
 from lmtrack_ros.ros.convert import make, message_class
 from lmtrack_ros.ros.image import read_image
 from lmtrack_ros.ros.lifecycle import ManagedNode, run
+from lmtrack_ros.ros.parameters import reject_unknown
 from lmtrack_ros.ros.synchronizer import time_synchronizer
-from lmtrack_ros.trackers import Tracker, tracker_class, tracker_names
+from lmtrack_ros.trackers import tracker_class, tracker_names
+from lmtrack_ros.trackers.follower import Follower, create_follower
 from lmtrack_ros.trackers.parameters import TrackerParameters
 
 # how many past frames landmarks may still be marked on
 _BUFFERED_FRAMES = 32
 _JOIN_S = 5.0
+# what stands for the pixels of an image that cannot be read: like no frame that landmarks were marked on
+_UNREADABLE = np.zeros((0, 0), np.uint8)
 
 
 class TrackerNode(ManagedNode):
-    """Subscribes to image and image_geometry; publishes landmarks for the newest frame."""
+    """Subscribes to image and image_geometry; publishes landmarks for the newest frame.
+
+    Once there are landmarks to follow, every frame is answered, if only with what is wrong with it; a model
+    that fails is silent.
+    """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__("tracker", **arguments)
         self._settings = self.declare(TrackerParameters)
-        self._tracker_class: Any = tracker_class(self._settings.tracker)
-        self._tracker_parameters = self.declare(self._tracker_class.Parameters, f"{self._settings.tracker}.")
-        self._declare_other_trackers()
-        self.reject_unknown_parameters()
+        self._groups = {name: self._declare_group(name) for name in self._settings.used_trackers}
+        # a configuration may keep the parameters of trackers that do not run
+        reject_unknown(self, [name for name in tracker_names() if name not in self._groups])
         self._geometry: ImageGeometry | None = None
         self._buffer: OrderedDict[int, Frame] = OrderedDict()
         self._pending: MarkedLandmarks | None = None
@@ -45,15 +54,15 @@ class TrackerNode(ManagedNode):
         self._counts = {"frames_received": 0, "frames_tracked": 0, "frames_skipped": 0}
         self._worker: threading.Thread | None = None
 
-    def _declare_other_trackers(self) -> None:
-        """Let a configuration keep the parameters of trackers that are not selected."""
-        for name in tracker_names():
-            if name != self._settings.tracker:
-                self.declare(tracker_class(name).Parameters, f"{name}.")  # type: ignore[attr-defined]
+    def _declare_group(self, tracker: str) -> Mapping[str, Any]:
+        parameters: type = tracker_class(tracker).Parameters  # type: ignore[attr-defined]
+        return asdict(self.declare(parameters, f"{tracker}."))
 
     def configure(self) -> None:
-        """Make the model ready."""
-        self._tracker: Tracker = self._tracker_class(self._tracker_parameters)
+        """Make the model ready, in a new session."""
+        session = secrets.randbits(63) | 1
+        self._follower: Follower = create_follower(self._settings, self._groups, session)
+        self._sole_publisher = SolePublisher()
         self._pending = self._settings.marked
         self._publisher = self.publisher("landmarks")
         self._counters = Counters(self, self._counts)
@@ -75,7 +84,7 @@ class TrackerNode(ManagedNode):
         self._counters.start()
         self._worker = threading.Thread(target=self._work, name="tracker", daemon=True)
         self._worker.start()
-        self.get_logger().info(f"{self._tracker.name}: waiting for frames on 'image'")
+        self.get_logger().info(f"{self._follower.name}: waiting for frames on 'image'")
 
     def deactivate(self) -> None:
         """End the worker and say what was counted."""
@@ -104,29 +113,36 @@ class TrackerNode(ManagedNode):
             return
         self._geometry = geometry
 
-    def _on_image(self, msg: Any) -> None:
+    def _on_image(self, msg: Any, info: Mapping[str, Any]) -> None:
+        self._sole_publisher.add(info["publication_sequence_number"])
         self._accept(msg, self._geometry)
 
-    def _on_pair(self, image: Any, geometry: Any) -> None:
+    def _on_pair(self, image: Any, msg: Any) -> None:
         try:
-            self._accept(image, interface.read_image_geometry(geometry))
+            geometry = interface.read_image_geometry(msg)
         except UserError as error:
+            geometry = None
             self.get_logger().error(str(error), throttle_duration_sec=5.0)
+        self._accept(image, geometry)
 
     def _accept(self, msg: Any, geometry: ImageGeometry | None) -> None:
         received_ns = self.now_ns()
         try:
             pixels = read_image(msg)
         except UserError as error:
+            pixels = _UNREADABLE
             self.get_logger().error(str(error), throttle_duration_sec=5.0)
-            return
         self._counts["frames_received"] += 1
         frame = Frame(interface.stamp_ns(msg.header.stamp), pixels, geometry, received_ns)
+        if pixels is not _UNREADABLE:
+            self._buffer_frame(frame)
+        self._counts["frames_skipped"] += self._mailbox.put(frame)
+
+    def _buffer_frame(self, frame: Frame) -> None:
         with self._lock:
             self._buffer[frame.stamp_ns] = frame
             while len(self._buffer) > _BUFFERED_FRAMES:
                 self._buffer.popitem(last=False)
-        self._counts["frames_skipped"] += self._mailbox.put(frame)
 
     def _on_initial_landmarks(self, msg: Any) -> None:
         try:
@@ -178,13 +194,10 @@ class TrackerNode(ManagedNode):
             frame = self._located(frame)
             if frame.geometry is None:
                 self.get_logger().warning("waiting for 'image_geometry'", once=True)
-                continue
             try:
                 self._initialize_if_asked(frame)
-                if self._tracker.landmark_ids:
+                if self._follower.landmark_ids:
                     self._publish(frame)
-            except UserError as error:
-                self.get_logger().error(str(error))
             except Exception as error:
                 # the gate holds on silence; the next frame may do better
                 self.get_logger().error(f"tracker failed on a frame: {error!r}", throttle_duration_sec=5.0)
@@ -193,24 +206,39 @@ class TrackerNode(ManagedNode):
         return frame if frame.geometry else replace(frame, geometry=self._geometry)
 
     def _initialize_if_asked(self, newest: Frame) -> None:
+        try:
+            marked = self._take_pending(newest)
+            if marked is not None:
+                self._follower.initialize(*marked)
+                self.get_logger().info(f"following {', '.join(self._follower.landmark_ids)}")
+        except UserError as error:
+            # what was followed before is followed still
+            self.get_logger().error(str(error))
+
+    def _take_pending(self, newest: Frame) -> tuple[Frame, Sequence[Landmark]] | None:
+        """Return the frame and the landmarks to start from, or None where it is too early for that."""
         with self._lock:
             pending = self._pending
-            if pending is None:
-                return
+            if pending is None or newest.geometry is None:
+                return None
             frame = newest if pending.stamp_ns == 0 else self._buffer.get(pending.stamp_ns)
-            if frame is None:
-                if pending.stamp_ns < newest.stamp_ns:
-                    self._pending = None
-                    raise UserError("the frame that the landmarks are marked on never arrived")
-                return
+            if frame is None and pending.stamp_ns < newest.stamp_ns:
+                self._pending = None
+                raise UserError("the frame that the landmarks are marked on never arrived")
+            if frame is None or frame.image is _UNREADABLE:
+                return None
             self._pending = None
-        self._tracker.initialize(self._located(frame), pending.landmarks)
-        self.get_logger().info(f"following {', '.join(self._tracker.landmark_ids)}")
+        frame = self._located(frame)
+        if frame.geometry is None:
+            raise UserError("the frame that the landmarks are marked on has no geometry")
+        return frame, pending.landmarks
 
     def _publish(self, frame: Frame) -> None:
-        landmarks = self._tracker.update(frame)
+        landmarks = self._follower.update(frame)
         stamps = LatencyStamps(frame.stamp_ns, frame.received_ns, self.now_ns())
-        self._publisher.publish(interface.landmark_array(make, replace(landmarks, stamps=stamps)))
+        doubled = Reason.SECOND_PUBLISHER if self._sole_publisher.is_doubled else Reason(0)
+        answer = replace(landmarks, stamps=stamps, faults=landmarks.faults | doubled)
+        self._publisher.publish(interface.landmark_array(make, answer))
         self._counts["frames_tracked"] += 1
 
 
