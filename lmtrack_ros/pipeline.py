@@ -4,10 +4,12 @@ import hashlib
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from heapq import merge
 from types import MappingProxyType
 
 from lmtrack_ros import interface
 from lmtrack_ros.core.records import (
+    AuditEntry,
     CouchShift,
     CouchStatus,
     Frame,
@@ -16,8 +18,7 @@ from lmtrack_ros.core.records import (
     LatencyStamps,
     MarkedLandmarks,
 )
-from lmtrack_ros.gating.couch_controller import CouchController
-from lmtrack_ros.gating.gate import Gate
+from lmtrack_ros.gating.session import Session
 from lmtrack_ros.trackers.follower import Follower
 
 
@@ -59,8 +60,7 @@ class Pipeline:
         follower: of the landmarks.
         marked: where they are in one frame, from which on frames count; ignored by a tracker that
             needs none.
-        gate: decides; armed by the caller where it is to open.
-        controller: of the couch.
+        session: decides on beam and couch; armed by the caller, or by the calls, where it is to open.
         timing: when each frame is decided on.
     """
 
@@ -68,29 +68,33 @@ class Pipeline:
         self,
         follower: Follower,
         marked: MarkedLandmarks,
-        gate: Gate,
-        controller: CouchController,
+        session: Session,
         timing: Timing,
     ) -> None:
         self._follower = follower
         self._marked = marked
-        self._gate = gate
-        self._controller = controller
+        self._session = session
         self._timing = timing
 
-    def run(self, frames: Iterable[Frame], couch: Iterable[CouchStatus] = ()) -> Iterator[Step]:
+    def run(
+        self,
+        frames: Iterable[Frame],
+        couch: Iterable[CouchStatus] = (),
+        calls: Iterable[AuditEntry] = (),
+    ) -> Iterator[Step]:
         """Yield what follows from each frame.
 
         Args:
             frames: in order of time.
             couch: where the couch was, in order of time; each is known to the gate once a decision
                 is made at or after its stamp.
+            calls: of the operator, in order of time; those that were refused are left out.
 
         Raises:
             UserError: a marked landmark does not lie in its frame.
         """
-        statuses = iter(couch)
-        status = next(statuses, None)
+        events = merge(couch, (call for call in calls if call.accepted), key=lambda event: event.stamp_ns)
+        event = next(events, None)
         started = not self._follower.needs_initialization
         for frame in frames:
             if not started:
@@ -101,18 +105,23 @@ class Pipeline:
             stamps = self._timing.stamps(frame.stamp_ns)
             if stamps is None:
                 continue
-            while status is not None and status.stamp_ns <= stamps.decided_ns:
-                self._gate.update_couch(status, stamps.decided_ns)
-                status = next(statuses, None)
+            while event is not None and event.stamp_ns <= stamps.decided_ns:
+                self._take_up(event, stamps.decided_ns)
+                event = next(events, None)
             yield self._step(replace(frame, received_ns=stamps.received_ns), stamps)
+
+    def _take_up(self, event: CouchStatus | AuditEntry, now_ns: int) -> None:
+        if isinstance(event, CouchStatus):
+            self._session.couch(event, now_ns)
+        else:
+            self._session.operate(event.action, event.stamp_ns)
 
     def _step(self, frame: Frame, stamps: LatencyStamps) -> Step:
         tracked = replace(self._follower.update(frame), stamps=replace(stamps, decided_ns=0))
         # the live gate gets metres in a message: only what went that way agrees with it to the bit
         landmarks = interface.read_landmark_array(interface.landmark_array(interface.make_plain, tracked))
-        decision = self._gate.update(landmarks, stamps.decided_ns)
-        assert self._gate.target is not None
-        return Step(frame, landmarks, decision, self._controller.update(self._gate.target, frame.stamp_ns))
+        answer = self._session.landmarks(landmarks, stamps.decided_ns)
+        return Step(frame, landmarks, answer.decision, answer.shift)
 
 
 class Digest:

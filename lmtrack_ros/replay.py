@@ -8,9 +8,9 @@ from typing import Any
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.parameters import build
-from lmtrack_ros.core.records import CouchStatus, LatencyStamps, MarkedLandmarks
+from lmtrack_ros.core.records import AuditEntry, CouchStatus, LatencyStamps, MarkedLandmarks
 from lmtrack_ros.gating.parameters import GatingParameters
-from lmtrack_ros.gating.session import start_session
+from lmtrack_ros.gating.session import Session
 from lmtrack_ros.pipeline import Pipeline, Timing
 from lmtrack_ros.recording import Recording, is_recording
 from lmtrack_ros.sources import Source, open_source
@@ -29,12 +29,14 @@ class Material:
     Attributes:
         source: of the frames; to be closed by the caller.
         couch: where the couch was, in order of time.
+        calls: of the operator, in order of time.
         marked: the landmarks that come with the frames; none where nothing says where they are.
         recorded: latency stamps of a live run, by the frame's stamp; empty where there was none.
     """
 
     source: Source
     couch: tuple[CouchStatus, ...]
+    calls: tuple[AuditEntry, ...]
     marked: MarkedLandmarks
     recorded: Mapping[int, LatencyStamps]
 
@@ -47,13 +49,15 @@ def read_material(path: Path) -> Material:
     """
     marked = marked_landmarks(path)
     if not is_recording(path):
-        return Material(open_source(path), (), marked, {})
+        return Material(open_source(path), (), (), marked, {})
     with Recording(path) as recording:
         couch = [interface.read_couch_status(m) for m in _messages(recording, "couch_status")]
+        calls = [interface.read_audit_entry(m) for m in _messages(recording, "audit")]
         decisions = [interface.read_gate_decision(m) for m in _messages(recording, "gate")]
     return Material(
         open_source(path),
         tuple(sorted(couch, key=lambda status: status.stamp_ns)),
+        tuple(sorted(calls, key=lambda call: call.stamp_ns)),
         marked,
         # a tick's decision follows from no frame: it has no time of receipt
         {d.stamp_ns: d.stamps for d in decisions if d.stamps.received_ns},
@@ -61,14 +65,15 @@ def read_material(path: Path) -> Material:
 
 
 def make_pipeline(
-    parameters: Mapping[str, Mapping[str, Any]], marked: MarkedLandmarks, timing: Timing
+    parameters: Mapping[str, Mapping[str, Any]], marked: MarkedLandmarks, timing: Timing, *, arm: bool = True
 ) -> Pipeline:
-    """Return the pipeline of a configuration, armed from the first frame on.
+    """Return the pipeline of a configuration.
 
     Args:
         parameters: of the nodes ``tracker`` and ``gating``, as in a configuration file.
         marked: the landmarks that come with the frames; those of the configuration win.
         timing: when each frame is decided on.
+        arm: whether the gate is armed from the first frame on; otherwise the operator's calls arm it.
 
     Raises:
         UserError: a section is missing, a parameter is wrong, or nothing says where the landmarks are.
@@ -84,9 +89,10 @@ def make_pipeline(
             "nothing says where the landmarks are: give landmarks and pixels in the configuration's tracker "
             "section, or a recording with initial_landmarks"
         )
-    gate, controller = start_session(build(GatingParameters, parameters["gating"], "gating"), _SESSION)
-    gate.arm()
-    return Pipeline(follower, marked, gate, controller, timing)
+    session = Session(build(GatingParameters, parameters["gating"], "gating"), _SESSION)
+    if arm:
+        session.gate.arm()
+    return Pipeline(follower, marked, session, timing)
 
 
 def _messages(recording: Recording, topic: str) -> Iterator[Any]:

@@ -10,6 +10,7 @@ _ACTIONS = {
     "disarm": lambda operator, timeout_s: operator.disarm(timeout_s),
     "hold": lambda operator, timeout_s: operator.set_hold(True, timeout_s),
     "release": lambda operator, timeout_s: operator.set_hold(False, timeout_s),
+    "acknowledge": lambda operator, timeout_s: operator.acknowledge(timeout_s),
     "track": lambda operator, timeout_s: operator.set_couch_tracking(True, timeout_s),
     "still": lambda operator, timeout_s: operator.set_couch_tracking(False, timeout_s),
 }
@@ -20,7 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=_ACTIONS,
-        help="arm or disarm the gate; hold the beam or release the hold; let the couch track or stand still",
+        help="arm or disarm the gate; hold the beam or release the hold; acknowledge what has latched; let the "
+        "couch track or stand still",
     )
     parser.add_argument("--namespace", default="", help="ROS namespace of the gate")
     parser.add_argument(

@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Replay, armed from the first frame on, and print what was decided."""
+    """Replay, with the operator's calls where a live run recorded them, and print what was decided."""
     latency_ms = arguments.latency_ms
     if latency_ms is not None and not 0 <= latency_ms <= 10_000:
         raise UserError("--latency-ms must be between 0 and 10000")
@@ -49,12 +49,16 @@ def run(arguments: argparse.Namespace) -> int:
     material = read_material(arguments.recording)
     recorded = material.recorded if latency_ms is None else {}
     timing = Timing(int((_DEFAULT_LATENCY_MS if latency_ms is None else latency_ms) * NS_PER_MS), recorded)
+    # calls are only meaningful at the times of the run that they were made in
+    calls = material.calls if recorded else ()
     digest = Digest()
     states: Counter[GateState] = Counter()
     reasons: Counter[str] = Counter()
     with closing(material.source) as source:
         steps = track(
-            make_pipeline(parameters, material.marked, timing).run(source, material.couch),
+            make_pipeline(parameters, material.marked, timing, arm=not calls).run(
+                source, material.couch, calls
+            ),
             description="replaying",
             total=source.info.frames,
             console=Console(stderr=True),
@@ -74,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         "timing": "recorded stamps"
         if recorded
         else f"virtual latency {timing.virtual_latency_ns / NS_PER_MS:g} ms",
+        "armed": "by the recorded calls" if calls else "from the first frame on",
         "frames": frames,
         "duty_cycle": states[GateState.BEAM_ON] / frames,
         "reasons": dict(reasons.most_common()),
@@ -88,6 +93,7 @@ def _text(result: Mapping[str, Any]) -> str:
     return (
         f"recording    {result['recording']} ({result['timing']})\n"
         f"frames       {result['frames']}\n"
+        f"armed        {result['armed']}\n"
         f"duty cycle   {result['duty_cycle']:.3f} of the frames\n"
         f"held for     {reasons}\n"
         f"digest       {result['digest']}\n"

@@ -4,10 +4,14 @@ Integrators copy these few rules in their own language. The beam is enabled only
 decision says BEAM_ON, comes from the session the consumer was armed with, is newer in sequence
 than all before, and has not expired, neither by its own ``valid_until`` nor by the consumer's
 monotonic clock. A decision of another session, or one that does not grow in sequence, means that
-there are two gates or a restarted one: it disables the beam for the validity time.
+there are two gates or a restarted one: it disables the beam for the validity time. A clock that was
+set makes every age doubtful: the line stays off until a new BeamEnable is armed.
 """
 
 from lmtrack_ros.core.records import NS_PER_MS, GateDecision, GateState
+from lmtrack_ros.gating.clock import ClockWatch
+
+_MAX_JUMP_MS = 50.0
 
 
 class BeamEnable:
@@ -24,6 +28,8 @@ class BeamEnable:
         self._newest: GateDecision | None = None
         self._arrived_monotonic_ns = 0
         self._doubted_until_monotonic_ns = 0
+        self._clock = ClockWatch(_MAX_JUMP_MS)
+        self._clock_was_set = False
 
     def receive(self, decision: GateDecision, monotonic_ns: int) -> None:
         """Take up a decision at the time it arrives."""
@@ -35,10 +41,16 @@ class BeamEnable:
         self._arrived_monotonic_ns = monotonic_ns
 
     def beam_on(self, now_ns: int, monotonic_ns: int) -> bool:
-        """Whether the beam may be on at this moment of the frames' clock and of the monotonic clock."""
+        """Whether the beam may be on at this moment of the frames' clock and of the monotonic clock.
+
+        To be asked often, at least once each validity time: a clock that was set is noticed between two
+        calls.
+        """
+        self._clock_was_set |= self._clock.jumped(now_ns, monotonic_ns)
         newest = self._newest
         return (
             newest is not None
+            and not self._clock_was_set
             and newest.state is GateState.BEAM_ON
             and newest.stamp_ns <= now_ns < newest.valid_until_ns
             and monotonic_ns >= self._doubted_until_monotonic_ns

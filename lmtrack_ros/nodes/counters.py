@@ -1,6 +1,6 @@
-"""What a node counts, once a second on ``diagnostics``."""
+"""What a node counts or measures, once a second on ``diagnostics``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
@@ -10,16 +10,16 @@ _PERIOD_S = 1.0
 
 
 class Counters:
-    """Publishes a node's counts while it is active.
+    """Publishes a node's figures while it is active.
 
     Args:
-        node: whose counts they are; being configured.
-        counts: by name; the node changes them.
+        node: whose figures they are; being configured.
+        figures: returns them by name, as they are at the moment.
     """
 
-    def __init__(self, node: ManagedNode, counts: Mapping[str, int]) -> None:
+    def __init__(self, node: ManagedNode, figures: Callable[[], Mapping[str, object]]) -> None:
         self._node = node
-        self._counts = counts
+        self._figures = figures
         self._publisher = node.publisher("diagnostics")
 
     def start(self) -> None:
@@ -27,8 +27,8 @@ class Counters:
         self._node.repeat(_PERIOD_S, self.publish)
 
     def publish(self) -> None:
-        """Publish the counts as they are now."""
-        values = [KeyValue(key=key, value=str(value)) for key, value in self._counts.items()]
+        """Publish the figures as they are now."""
+        values = [KeyValue(key=key, value=str(value)) for key, value in self._figures().items()]
         status = DiagnosticStatus(level=DiagnosticStatus.OK, name=self._node.get_name(), values=values)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self._node.get_clock().now().to_msg()

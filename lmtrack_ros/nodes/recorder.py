@@ -29,6 +29,7 @@ _KNOWN = (
     "truth",
     "landmarks",
     "gate",
+    "audit",
     "couch_shift",
     "couch_status",
     "beam_status",

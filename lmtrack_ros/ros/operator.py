@@ -82,6 +82,14 @@ class Operator:
         """
         return self._call(SetBool, "couch_tracking", SetBool.Request(data=follow), timeout_s)
 
+    def acknowledge(self, timeout_s: float) -> str:
+        """Acknowledge what has latched; returns what the gate answers.
+
+        Raises:
+            UserError: no gate answers in time.
+        """
+        return self._call(Trigger, "acknowledge", Trigger.Request(), timeout_s)
+
     def disarm(self, timeout_s: float) -> str:
         """Disarm the gate; returns what it answers.
 

@@ -63,7 +63,7 @@ def live_digest(ros: Any, frames: list[Frame], parameters: dict[str, Any], landm
         pixels=[v for m in landmarks for v in m.uv_px],
         **flat(parameters["tracker"]),
     )
-    gating = ros.add(GatingNode, use_sim_time=True, **flat(parameters["gating"]))
+    gating = ros.add(GatingNode, use_sim_time=True, max_clock_jump_ms=0.0, **flat(parameters["gating"]))
     decisions, shifts = ros.listen("gate"), ros.listen("couch_shift")
     image, geometry = ros.publisher("image"), ros.publisher("image_geometry")
     clock = ros.probe.create_publisher(Clock, "/clock", 10)

@@ -100,3 +100,23 @@ def test_newer_decision_renews() -> None:
     line.receive(ON, MONOTONIC)
     line.receive(replace(ON, sequence=2), MONOTONIC + 200 * NS_PER_MS)
     assert line.beam_on(T0 + NS_PER_MS, MONOTONIC + 260 * NS_PER_MS)
+
+
+@pytest.mark.parametrize("jump_ms", [-5000, -100, -51, 51, 100, 5000])
+def test_clock_that_was_set_disables_for_good(jump_ms: int) -> None:
+    line = BeamEnable(SESSION, VALIDITY_MS)
+    line.receive(ON, MONOTONIC)
+    assert line.beam_on(T0 + NS_PER_MS, MONOTONIC)
+    jumped_ns = T0 + (2 + jump_ms) * NS_PER_MS
+    assert not line.beam_on(jumped_ns, MONOTONIC + NS_PER_MS)
+    for index in range(2, 50):
+        step_ns = 10 * index * NS_PER_MS
+        fresh = replace(ON, sequence=index, stamp_ns=jumped_ns, valid_until_ns=jumped_ns + NS_PER_S)
+        line.receive(fresh, MONOTONIC + step_ns)
+        assert not line.beam_on(jumped_ns + step_ns, MONOTONIC + step_ns)
+
+
+def test_clock_that_is_slowly_brought_into_line_does_not_matter() -> None:
+    line = BeamEnable(SESSION, 1e6)
+    line.receive(replace(ON, valid_until_ns=T0 + 100 * NS_PER_S), MONOTONIC)
+    assert all(line.beam_on(T0 + i * 101 * NS_PER_MS, MONOTONIC + i * 100 * NS_PER_MS) for i in range(200))

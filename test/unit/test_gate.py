@@ -1,7 +1,7 @@
 """The beam gate: every reason to hold, when it resumes, and what no sequence of events may do."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmtrack_ros.core.records import (
+    LATCHING,
     NS_PER_MS,
     NS_PER_S,
     CouchStatus,
@@ -70,11 +71,16 @@ def feed(gate: Gate, at_ms: float, *estimates: Estimate, frame_id: str = "isocen
     return gate.update(frame(at_ms, *estimates, frame_id=frame_id), ms(at_ms + LATENCY_MS))
 
 
-def opened(parameters: GateParameters = PARAMETERS, *estimates: Estimate) -> Gate:
-    """Return a gate that says BEAM_ON on the frames up to time zero."""
+def opened(
+    parameters: GateParameters = PARAMETERS, *estimates: Estimate, frame_id: str = "isocenter"
+) -> Gate:
+    """Return a gate that says BEAM_ON on the frames up to time zero, the couch at zero."""
     gate = armed(parameters)
     for index in range(parameters.resume_frames):
-        decision = feed(gate, (index + 1 - parameters.resume_frames) * FRAME_MS, *estimates)
+        at_ms = (index + 1 - parameters.resume_frames) * FRAME_MS
+        if frame_id == "table_top":
+            couch_says(at_ms)(gate)
+        decision = feed(gate, at_ms, *estimates, frame_id=frame_id)
     assert decision.state is GateState.BEAM_ON
     return gate
 
@@ -88,6 +94,7 @@ class Case:
 
     reason: Reason
     act: Callable[[Gate], GateDecision | None]
+    gate: Callable[[], Gate] = field(default=lambda: opened())
 
 
 def after(*steps: Callable[[Gate], object]) -> Callable[[Gate], GateDecision | None]:
@@ -112,6 +119,19 @@ def frame_at(stamp_ms: float, now_ms: float) -> Callable[[Gate], GateDecision]:
 def couch_says(at_ms: float, **changes: object) -> Callable[[Gate], None]:
     return lambda gate: gate.update_couch(CouchStatus(ms(at_ms), **changes), ms(at_ms))  # type: ignore[arg-type]
 
+
+def next_set(**changes: object) -> Callable[[Gate], GateDecision]:
+    return lambda gate: gate.update(replace(frame(FRAME_MS), **changes), ms(FRAME_MS + 50))  # type: ignore[arg-type]
+
+
+def latched(reason: Reason) -> Callable[[Gate], GateDecision | None]:
+    """Latch a reason from elsewhere; the very next tick must hold."""
+    return after(lambda gate: gate.latch(reason), lambda gate: gate.tick(ms(51)))
+
+
+SLOW_COUCH = replace(PARAMETERS, max_couch_age_ms=30.0)
+ASKED = replace(PARAMETERS, max_second_opinion_mm=1.0)
+AGREED = estimate(second_opinion_mm=np.array([0.0, 0.0, 0.9]))
 
 CASES = {
     "disarmed": Case(Reason.NOT_ARMED, lambda gate: gate.disarm(ms(60))),
@@ -143,11 +163,49 @@ CASES = {
     "gap": Case(Reason.FRAME_GAP, frame_at(200, 200.1)),
     "backwards": Case(Reason.TIME_BACKWARDS, frame_at(-1, 60)),
     "future": Case(Reason.TIME_BACKWARDS, frame_at(66, 60)),
-    "wrong-frame": Case(Reason.WRONG_FRAME, next_frame(frame_id="patient")),
-    "no-frame": Case(Reason.WRONG_FRAME, next_frame(frame_id="")),
-    "couch-silent": Case(Reason.COUCH_SILENT, next_frame(frame_id="table_top")),
-    "couch-too-old": Case(
-        Reason.COUCH_SILENT, after(couch_says(FRAME_MS - 101), next_frame(frame_id="table_top"))
+    "wrong-frame": Case(
+        Reason.WRONG_FRAME | Reason.CONFIGURATION_CHANGED, next_frame(frame_id="patient")
+    ),
+    "no-frame": Case(Reason.WRONG_FRAME | Reason.CONFIGURATION_CHANGED, next_frame(frame_id="")),
+    "other-frame": Case(
+        Reason.CONFIGURATION_CHANGED, after(couch_says(FRAME_MS), next_frame(frame_id="table_top"))
+    ),
+    "other-model": Case(Reason.CONFIGURATION_CHANGED, next_set(model="another")),
+    "marked-anew": Case(Reason.CONFIGURATION_CHANGED, next_set(marking=2)),
+    "tracker-restarted": Case(Reason.TRACKER_RESTARTED, next_set(session=5)),
+    "two-trackers": Case(
+        Reason.TRACKER_RESTARTED | Reason.SECOND_PUBLISHER, after(next_set(session=5), next_set(session=0))
+    ),
+    "frozen": Case(Reason.FROZEN_IMAGE, next_set(faults=Reason.FROZEN_IMAGE)),
+    "black": Case(Reason.BLACK_IMAGE, next_set(faults=Reason.BLACK_IMAGE)),
+    "saturated": Case(Reason.SATURATED_IMAGE, next_set(faults=Reason.SATURATED_IMAGE)),
+    "outside-image": Case(Reason.OUTSIDE_IMAGE, next_set(faults=Reason.OUTSIDE_IMAGE)),
+    "no-geometry": Case(Reason.GEOMETRY_MISSING, next_set(faults=Reason.GEOMETRY_MISSING)),
+    "other-geometry": Case(Reason.GEOMETRY_CHANGED, next_set(faults=Reason.GEOMETRY_CHANGED)),
+    "couch-silent": Case(
+        Reason.COUCH_SILENT, next_frame(frame_id="table_top"), lambda: opened(SLOW_COUCH, frame_id="table_top")
+    ),
+    "couch-silent-while-it-follows": Case(
+        Reason.COUCH_SILENT, after(lambda gate: setattr(gate, "needs_couch", True), next_frame())
+    ),
+    "latency": Case(
+        Reason.LATENCY_OVER_BUDGET, frame_at(FRAME_MS, 100), lambda: opened(replace(PARAMETERS, beam_latency_ms=450.0))
+    ),
+    "second-opinion": Case(
+        Reason.SECOND_OPINION,
+        next_frame(estimate(second_opinion_mm=np.array([0.0, 0.0, 1.1]))),
+        lambda: opened(ASKED, AGREED),
+    ),
+    "no-second-opinion": Case(Reason.LANDMARK_UNCERTAIN, next_frame(), lambda: opened(ASKED, AGREED)),
+    "clock-jump": Case(
+        Reason.CLOCK_JUMP | Reason.NOT_ARMED,
+        after(lambda gate: gate.latch(Reason.CLOCK_JUMP), lambda gate: gate.tick(ms(60))),
+    ),
+    "couch-timeout": Case(Reason.COUCH_TIMEOUT, latched(Reason.COUCH_TIMEOUT)),
+    "couch-off-path": Case(Reason.COUCH_OFF_PATH, latched(Reason.COUCH_OFF_PATH)),
+    "couch-moving": Case(Reason.COUCH_MOVING, latched(Reason.COUCH_MOVING)),
+    "setting-up": Case(
+        Reason.SETUP, after(lambda gate: setattr(gate, "setting_up", True), lambda gate: gate.tick(ms(60)))
     ),
     "couch-fault": Case(Reason.COUCH_FAULT, after(couch_says(55, fault="motor"), next_frame())),
     "couch-fault-noticed-by-a-tick": Case(
@@ -160,7 +218,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_reason_alone_holds(case: Case) -> None:
-    gate = opened()
+    gate = case.gate()
     decision = case.act(gate)
     assert decision is not None
     assert decision.state is GateState.HOLD
@@ -306,6 +364,92 @@ def test_landmark_that_is_named_twice_is_not_known(order: int) -> None:
     assert next_frame(*both)(opened()).state is GateState.HOLD
 
 
+GROUP = replace(TWO, window_lower_mm=(-1.0, -2.0, -3.0), group="centroid")
+
+
+def test_centroid_must_be_inside() -> None:
+    """Of a group only the centroid counts, with the mean of the radii."""
+    gate = opened(GROUP, estimate(), estimate(y=50, name="b"))
+    decision = feed(gate, FRAME_MS, estimate(x=-3, radius_mm=0.2), estimate(x=3, y=50, name="b"))
+    assert decision.state is GateState.BEAM_ON
+    assert decision.margin_mm == pytest.approx(1 - 0.35)
+    moved = estimate(x=2), estimate(x=2, y=50, name="b")
+    assert feed(gate, 2 * FRAME_MS, *moved).reasons == Reason.OUTSIDE_WINDOW
+
+
+BODY = replace(
+    PARAMETERS,
+    landmarks=("a", "b", "c"),
+    references_mm=(10.0, 0.0, 0.0, -10.0, 0.0, 0.0, 0.0, 10.0, 0.0),
+    group="rigid",
+    target_mm=(0.0, 0.0, 0.0),
+)
+
+
+def test_target_of_a_rigid_group_turns_with_it() -> None:
+    """Turned by 90 degrees about the target, the landmarks leave their windows and the target does not move."""
+    names = ("a", "b", "c")
+    planned = np.array(BODY.references_mm).reshape(3, 3)
+    gate = opened(BODY, *(estimate(*p, name=n) for n, p in zip(names, planned, strict=True)))
+    turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    turned = planned @ turn.T
+    decision = feed(gate, FRAME_MS, *(estimate(*p, name=n) for n, p in zip(names, turned, strict=True)))
+    assert decision.state is GateState.BEAM_ON
+    np.testing.assert_allclose(decision.target_mm, 0.0, atol=1e-9)
+
+
+def test_rigid_group_in_a_line_is_not_known() -> None:
+    line = replace(BODY, landmarks=("a", "b"), references_mm=BODY.references_mm[:6])
+    gate = armed(line)
+    decision = feed(gate, 0, estimate(10), estimate(-10, name="b"))
+    assert decision.reasons == Reason.LANDMARK_UNCERTAIN
+
+
+SQUARE_MM = np.array([[-1.0, -1.0, 0.0], [1.0, -1.0, 0.0], [1.0, 1.0, 0.0], [-1.0, 1.0, 0.0]])
+PERCENT = replace(
+    PARAMETERS,
+    rule="percent_outside",
+    max_percent_outside=10.0,
+    window_lower_mm=(-1.5, -1.5, 0.0),
+    window_upper_mm=(1.5, 1.5, 0.0),
+    window_axes=(True, True, False),
+)
+
+
+@pytest.mark.parametrize(
+    ("x_mm", "is_on"),
+    # a square of 2 mm reaches out of a window of ±1.5 mm by x - 0.5 mm, of its 2 mm
+    [(0.0, True), (0.49, True), (0.65, True), (0.76, False), (-0.65, True), (-0.76, False), (3.0, False)],
+)
+def test_percent_outside(x_mm: float, is_on: bool) -> None:
+    def target(x: float) -> Estimate:
+        return estimate(x, radius_mm=0.0, contour_mm=SQUARE_MM + (x, 0, 0))
+
+    decision = feed(opened(PERCENT, target(0.0)), FRAME_MS, target(x_mm))
+    assert (decision.state is GateState.BEAM_ON) is is_on
+    if x_mm:  # at the centre, the window shrinks past all four sides at once
+        assert decision.margin_mm == pytest.approx(0.7 - abs(x_mm), abs=0.06)
+
+
+def test_percent_outside_needs_a_contour() -> None:
+    target = estimate(radius_mm=0.1, contour_mm=SQUARE_MM)
+    gate = opened(PERCENT, target)
+    assert feed(gate, FRAME_MS, estimate()).reasons == Reason.LANDMARK_UNCERTAIN
+    broken = replace(target, contour_mm=SQUARE_MM * np.nan)
+    assert feed(gate, 2 * FRAME_MS, broken).reasons == Reason.NOT_FINITE
+
+
+def test_window_of_its_own_for_each_landmark() -> None:
+    own = replace(
+        TWO,
+        window_lower_mm=(-1.0, -1.0, -1.0, -9.0, -9.0, -9.0),
+        window_upper_mm=(1.0, 1.0, 1.0, 9.0, 9.0, 9.0),
+    )
+    gate = opened(own, estimate(), estimate(y=50, name="b"))
+    assert feed(gate, 40, estimate(), estimate(y=58, name="b")).state is GateState.BEAM_ON
+    assert feed(gate, 80, estimate(y=2), estimate(y=50, name="b")).reasons == Reason.OUTSIDE_WINDOW
+
+
 # resuming ----------------------------------------------------------------------------------------
 
 
@@ -314,6 +458,14 @@ def test_opens_after_the_good_frames_in_a_row(needed: int) -> None:
     gate = armed(replace(PARAMETERS, resume_frames=needed))
     reasons = [feed(gate, i * FRAME_MS).reasons for i in range(needed + 1)]
     assert reasons == [Reason.DWELL] * (needed - 1) + [NOTHING] * 2
+
+
+@pytest.mark.parametrize("dwell_ms", [80.0, 81.0, 120.0, 500.0])
+def test_opens_after_the_dwell(dwell_ms: float) -> None:
+    """The good frames span the dwell: 40 ms apart, three do so for 80 ms."""
+    gate = armed(replace(PARAMETERS, dwell_ms=dwell_ms))
+    opens = next(t for t in range(0, 2000, FRAME_MS) if feed(gate, t).state is GateState.BEAM_ON)
+    assert opens - FRAME_MS < dwell_ms <= opens
 
 
 def test_bad_frame_starts_the_count_again() -> None:
@@ -386,12 +538,12 @@ def test_tick_names_the_standing_reasons() -> None:
         pytest.param(-T0 / 1e6, 60, id="0"),
     ],
 )
-def test_time_backwards_latches_until_armed_again(stamp_ms: float, now_ms: float) -> None:
+def test_time_backwards_latches_until_acknowledged(stamp_ms: float, now_ms: float) -> None:
     gate = opened()
     frame_at(stamp_ms, now_ms)(gate)
     held = [feed(gate, t) for t in range(100, 500, FRAME_MS)]
     assert all(Reason.TIME_BACKWARDS in d.reasons for d in held)
-    gate.arm()
+    assert gate.acknowledge() == Reason.TIME_BACKWARDS
     assert [feed(gate, t).reasons for t in (500, 540, 580)] == [Reason.DWELL, Reason.DWELL, NOTHING]
 
 
@@ -441,20 +593,54 @@ def test_release_by_itself_decides_nothing() -> None:
     assert gate.set_operator_hold(False, ms(61)) is None
 
 
-def test_couch_fault_latches_until_armed_again() -> None:
+def test_couch_fault_latches_until_acknowledged() -> None:
     gate = opened()
     couch_says(10, fault="motor")(gate)
     couch_says(20)(gate)
     assert feed(gate, 40).reasons == Reason.COUCH_FAULT
-    gate.arm()
+    gate.acknowledge()
     assert [feed(gate, t).reasons for t in (80, 120, 160)][-1] == NOTHING
 
 
-def test_arming_does_not_clear_a_fault_that_the_couch_still_reports() -> None:
+def test_acknowledging_does_not_clear_a_fault_that_the_couch_still_reports() -> None:
     gate = opened()
     couch_says(10, fault="motor")(gate)
-    gate.arm()
+    gate.acknowledge()
     assert feed(gate, 40).reasons == Reason.COUCH_FAULT
+
+
+@pytest.mark.parametrize("reason", list(LATCHING), ids=lambda reason: str(reason.name))
+def test_latched_reason_holds_until_acknowledged_and_refuses_arming(reason: Reason) -> None:
+    gate = opened()
+    gate.latch(reason)
+    assert all(reason in feed(gate, t).reasons for t in range(40, 1000, FRAME_MS))
+    assert str(reason.name) in gate.arm()
+    gate.disarm(ms(1000))
+    assert str(reason.name) in gate.arm()
+    assert gate.acknowledge() == reason
+    assert gate.arm() == ""
+    assert [feed(gate, t).reasons for t in (1040, 1080, 1120)] == [Reason.DWELL, Reason.DWELL, NOTHING]
+
+
+@pytest.mark.parametrize("reason", [r for r in Reason if r not in LATCHING], ids=lambda r: str(r.name))
+def test_other_reasons_do_not_latch(reason: Reason) -> None:
+    gate = opened()
+    gate.latch(reason)
+    assert feed(gate, FRAME_MS).state is GateState.BEAM_ON
+
+
+def test_nothing_latches_while_disarmed_but_a_clock_jump() -> None:
+    """Cables are plugged and nodes restarted before a treatment; a jump means that ages cannot be told."""
+    gate = Gate(PARAMETERS, SESSION)
+    gate.latch(LATCHING & ~Reason.CLOCK_JUMP)
+    assert gate.arm() == ""
+    gate.disarm(ms(0))
+    gate.latch(Reason.CLOCK_JUMP)
+    assert "CLOCK_JUMP" in gate.arm()
+
+
+def test_reason_from_a_newer_tracker_holds() -> None:
+    assert next_set(faults=Reason(1 << 60))(opened()).state is GateState.HOLD
 
 
 # references that are captured --------------------------------------------------------------------
@@ -527,7 +713,7 @@ def couch_at(at_ms: float, y_mm: float) -> Callable[[Gate], None]:
 
 def test_positions_on_the_table_top_are_carried_to_isocenter() -> None:
     """The couch position at mid-exposure counts, between two statuses."""
-    gate = opened()
+    gate = opened(frame_id="table_top")
     couch_at(20, 0.0)(gate)
     couch_at(60, 2.0)(gate)
     decision = next_frame(estimate(y=2.0), frame_id="table_top")(gate)
@@ -537,7 +723,7 @@ def test_positions_on_the_table_top_are_carried_to_isocenter() -> None:
 
 
 def test_couch_can_carry_a_target_out_of_the_window() -> None:
-    gate = opened()
+    gate = opened(frame_id="table_top")
     couch_at(40, 4.0)(gate)
     assert next_frame(frame_id="table_top")(gate).reasons == Reason.OUTSIDE_WINDOW
 
@@ -600,7 +786,7 @@ def test_impossible_couch_is_a_fault(status: CouchStatus) -> None:
     gate.update_couch(status, ms(40))
     assert Reason.COUCH_FAULT in feed(gate, 80).reasons
     gate.update_couch(CouchStatus(ms(90)), ms(90))
-    gate.arm()
+    gate.acknowledge()
     feed(gate, 100)
     assert gate.target is not None
     assert gate.target.couch_mm is not None
@@ -625,6 +811,10 @@ def test_clock_set_back_is_noticed_between_frames() -> None:
         ({"landmarks": ("a", "a"), "references_mm": ()}, "twice"),
         ({"window_lower_mm": (0.0, 9.0, 0.0)}, "no lower one above"),
         ({"window_upper_mm": (np.inf, 1.0, 1.0)}, "finite"),
+        ({"references_mm": (np.nan, 1.0, 1.0)}, "finite"),
+        ({"window_lower_mm": (-1.0,) * 6, "window_upper_mm": (1.0,) * 6}, "three for each name"),
+        ({"target_mm": (0.0, 0.0, 0.0)}, "rigid group"),
+        ({"rule": "percent_outside", "group": "centroid"}, "group 'each'"),
     ],
     ids=[
         "lower",
@@ -636,6 +826,10 @@ def test_clock_set_back_is_noticed_between_frames() -> None:
         "named-twice",
         "upside-down",
         "endless",
+        "no-reference",
+        "windows-for-more",
+        "target-of-no-group",
+        "percent-of-a-group",
     ],
 )
 def test_parameters_that_cannot_be(changes: dict[str, tuple[float, ...]], message: str) -> None:
@@ -666,7 +860,9 @@ FRAMES = st.tuples(st.just("frame"), SETS, st.sampled_from([50, 50, 50, 0, -4, -
 COUCH = st.tuples(
     st.just("couch"), st.sampled_from(["", "", "", "motor"]), NUMBERS, st.sampled_from([0, 0, -50, 10**6])
 )
-OPERATOR = st.sampled_from([("arm",), ("arm",), ("disarm",), ("hold",), ("release",), ("shut_down",)])
+OPERATOR = st.sampled_from(
+    [("arm",), ("arm",), ("disarm",), ("hold",), ("release",), ("acknowledge",), ("shut_down",)]
+)
 EVENTS = st.one_of(FRAMES, FRAMES, FRAMES, COUCH, OPERATOR, st.just(("tick",)))
 SEQUENCES = st.lists(st.tuples(STEPS_MS, EVENTS), max_size=30)
 SETTINGS = st.sampled_from(
@@ -685,8 +881,8 @@ def play(gate: Gate, event: tuple[object, ...], now_ns: int) -> GateDecision | N
         stamp_ns = now_ns - age_ms * NS_PER_MS  # type: ignore[operator]
         gate.update_couch(CouchStatus(stamp_ns, np.full(3, position_mm), fault=str(fault)), now_ns)
         return None
-    if kind == "arm":
-        gate.arm()
+    if kind in ("arm", "acknowledge"):
+        getattr(gate, kind)()
         return None
     if kind == "release":
         return gate.set_operator_hold(False, now_ns)
@@ -776,8 +972,9 @@ def test_gate_opens_again_after_anything(events: list[tuple[int, tuple[object, .
         play(gate, event, now_ns)
     gate.update_couch(CouchStatus(now_ns), now_ns)
     gate.set_operator_hold(False, now_ns)
-    gate.arm()
-    now_ns += 10 * NS_PER_S
+    gate.acknowledge()
+    assert gate.arm() == ""
+    now_ns += 11 * NS_PER_S
     decisions = [
         gate.update(
             LandmarkSet(now_ns + i * FRAME_MS * NS_PER_MS, (estimate(),)),

@@ -8,6 +8,7 @@ import pytest
 
 from lmtrack_ros.core.records import (
     NS_PER_MS,
+    AuditEntry,
     CouchMode,
     CouchStatus,
     Frame,
@@ -17,8 +18,9 @@ from lmtrack_ros.core.records import (
     MarkedLandmarks,
     Reason,
 )
-from lmtrack_ros.gating.couch_controller import CouchController, CouchParameters
-from lmtrack_ros.gating.gate import Gate, GateParameters
+from lmtrack_ros.gating.couch_controller import CouchParameters
+from lmtrack_ros.gating.parameters import GatingParameters
+from lmtrack_ros.gating.session import Session
 from lmtrack_ros.phantoms.motion import BreathingParameters
 from lmtrack_ros.phantoms.ultrasound import UltrasoundParameters, UltrasoundPhantom
 from lmtrack_ros.pipeline import Digest, Pipeline, Step, Timing
@@ -28,14 +30,14 @@ from lmtrack_ros.trackers.follower import Follower
 LATENCY_NS = 60 * NS_PER_MS
 LIVE = Timing(LATENCY_NS)
 VESSEL = "portal_vein"
-GATE = GateParameters(
+GATING = GatingParameters(
     landmarks=(VESSEL,),
     window_lower_mm=(0.0, -5.0, -5.0),
     window_upper_mm=(0.0, 5.0, 5.0),
     window_axes=(False, True, True),
     resume_frames=3,
+    couch=CouchParameters(tracking=True, axes=(False, True, True)),
 )
-COUCH = CouchParameters(tracking=True, axes=(False, True, True))
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +67,10 @@ def run(
     timing: Timing = LIVE,
     couch: Iterable[CouchStatus] = (),
 ) -> list[Step]:
-    gate = Gate(GATE, 1)
-    gate.arm()
+    session = Session(GATING, 1)
+    session.gate.arm()
     follower = Follower(create_tracker("correlation"), frozen_frames=2)
-    pipeline = Pipeline(follower, marked, gate, CouchController(COUCH, 1), timing)
+    pipeline = Pipeline(follower, marked, session, timing)
     return list(pipeline.run(frames, couch))
 
 
@@ -82,7 +84,7 @@ def digest(steps: Iterable[Step]) -> str:
 def test_vessel_is_followed_and_the_gate_opens(
     phantom: UltrasoundPhantom, frames: tuple[Frame, ...], marked: MarkedLandmarks
 ) -> None:
-    steps = run(frames, marked)
+    steps = run(frames, marked, couch=still_couch(frames))
     states = [step.decision.state for step in steps]
     assert states == [GateState.HOLD] * 2 + [GateState.BEAM_ON] * 8
     for index, step in enumerate(steps):
@@ -160,8 +162,25 @@ def test_couch_is_known_from_its_stamp_on(frames: tuple[Frame, ...], marked: Mar
     late = frames[5].stamp_ns
     statuses = [CouchStatus(late + i * 20 * NS_PER_MS) for i in range(40)]
     steps = run(frames, marked, couch=statuses)
-    known = [step.shift.mode is CouchMode.TRACKING for step in steps]
-    assert known == [frame.stamp_ns >= late for frame in frames]
+    silent = [Reason.COUCH_SILENT in step.decision.reasons for step in steps]
+    assert silent == [frame.stamp_ns < late for frame in frames]
+    # the couch follows once enough frames in a row were good
+    following = [step.shift.mode is CouchMode.TRACKING for step in steps]
+    assert following == [False] * 7 + [True] * 3
+
+
+def test_recorded_calls_arm_and_disarm(frames: tuple[Frame, ...], marked: MarkedLandmarks) -> None:
+    """A call that was refused changes nothing; the others take effect at their time."""
+
+    def call(index: int, action: str, accepted: bool = True) -> AuditEntry:
+        return AuditEntry(frames[index].stamp_ns + LIVE.virtual_latency_ns - 1, 1, action, accepted)
+
+    calls = (call(2, "arm"), call(7, "disarm"), call(8, "arm", accepted=False))
+    session = Session(GATING, 1)
+    follower = Follower(create_tracker("correlation"), frozen_frames=2)
+    steps = Pipeline(follower, marked, session, LIVE).run(frames, still_couch(frames), calls)
+    states = [step.decision.state is GateState.BEAM_ON for step in steps]
+    assert states == [False] * 4 + [True] * 3 + [False] * 3
 
 
 def test_fault_of_the_couch_holds_from_then_on(frames: tuple[Frame, ...], marked: MarkedLandmarks) -> None:
