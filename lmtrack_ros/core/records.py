@@ -86,6 +86,8 @@ class Reason(IntFlag):
     CONFIGURATION_CHANGED = 1 << 34
 
 
+_NO_REASON = Reason(0)
+
 LATCHING = (
     Reason.TIME_BACKWARDS
     | Reason.CLOCK_JUMP
@@ -235,7 +237,7 @@ class LandmarkSet:
     frame_id: str = ISOCENTER
     model: str = ""
     stamps: LatencyStamps = LatencyStamps()
-    faults: Reason = Reason(0)
+    faults: Reason = _NO_REASON
     session: int = 0
     marking: int = 0
 

@@ -1,38 +1,28 @@
 """The beam gate: HOLD unless everything is known to be well."""
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lmtrack_ros.core.frames import Array
-from lmtrack_ros.core.geometry import ISOCENTER, TABLE_TOP
-from lmtrack_ros.core.outline import interior
 from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.core.records import (
     LATCHING,
     NS_PER_MS,
     CouchStatus,
-    Estimate,
     GateDecision,
     GateState,
     LandmarkSet,
     LatencyStamps,
     Reason,
-    Status,
 )
+from lmtrack_ros.gating.assessment import AssessmentParameters, Assessor
 from lmtrack_ros.gating.couch_history import CouchHistory
 from lmtrack_ros.gating.latency import LatencyLedger
-from lmtrack_ros.gating.prediction import MonitoredPredictor, Prediction, PredictorParameters
-from lmtrack_ros.gating.target import CENTROID, EACH, GROUPS, RIGID, Points, Target, centroid, rigid
-from lmtrack_ros.gating.window import Window, WindowParameters
+from lmtrack_ros.gating.target import Target
 
 # frame stamps and the gate's clock may come from two readings of one clock
 _FUTURE_TOLERANCE_NS = 5 * NS_PER_MS
-# over which the couch's speed is taken
-_COUCH_SPEED_SPAN_NS = 100 * NS_PER_MS
-
 # after these the positions so far say nothing about those to come
 _MOTION_UNKNOWN = (
     Reason.TIME_BACKWARDS
@@ -44,46 +34,11 @@ _MOTION_UNKNOWN = (
     | Reason.CONFIGURATION_CHANGED
 )
 
-POINT, PERCENT_OUTSIDE = "point", "percent_outside"
-
 
 @dataclass(frozen=True)
-class GateParameters(WindowParameters):
+class GateParameters(AssessmentParameters):
     """When the beam may be on."""
 
-    landmarks: tuple[str, ...] = parameter(
-        (), "names of the landmarks that must all be well; empty: every landmark of the tracker"
-    )
-    references_mm: tuple[float, ...] = parameter(
-        (),
-        "planned x, y, z of each of these landmarks in isocenter, mm; "
-        "empty: where they are in the first good frame after arming",
-    )
-    group: str = parameter(
-        EACH,
-        "what must be inside the window: each landmark, their centroid, or the target that moves rigidly "
-        "with them",
-        choices=GROUPS,
-    )
-    target_mm: tuple[float, ...] = parameter(
-        (), "planned x, y, z of the target that a rigid group stands for; empty: the landmarks' centroid, mm"
-    )
-    rule: str = parameter(
-        POINT,
-        "what inside means: the point with its 95 % radius, or no more than max_percent_outside of the "
-        "target's contour, drawn larger by that radius",
-        choices=(POINT, PERCENT_OUTSIDE),
-    )
-    max_percent_outside: float = parameter(
-        5.0, "greatest share of a contour's area outside the window, %", minimum=0.0, maximum=100.0
-    )
-    min_confidence: float = parameter(0.5, "least confidence of a needed landmark", minimum=0.0, maximum=1.0)
-    max_second_opinion_mm: float = parameter(
-        0.0,
-        "greatest distance between a landmark and its second opinion; 0: none is asked for, mm",
-        minimum=0.0,
-        maximum=100.0,
-    )
     max_age_ms: float = parameter(
         200.0,
         "a frame older than this, from mid-exposure to now, holds the beam; a BEAM_ON is valid as long, ms",
@@ -108,23 +63,6 @@ class GateParameters(WindowParameters):
     max_couch_age_ms: float = parameter(
         100.0, "a couch position older than this is not known, ms", minimum=1.0, maximum=5000.0
     )
-    predictor: PredictorParameters = field(default_factory=PredictorParameters)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(set(self.landmarks)) != len(self.landmarks):
-            raise ValueError("landmarks names one twice")
-        if self.references_mm and len(self.references_mm) != 3 * len(self.landmarks):
-            raise ValueError("references_mm needs x, y and z for each name in landmarks")
-        if not np.isfinite(self.references_mm).all():
-            raise ValueError("references_mm must be finite")
-        windows = 1 if self.group != EACH else max(1, len(self.landmarks))
-        if len(self.windows()) not in (1, windows):
-            raise ValueError("the window needs three bounds, or three for each name in landmarks")
-        if self.target_mm and (len(self.target_mm) != 3 or self.group != RIGID):
-            raise ValueError("target_mm needs x, y and z, and a rigid group")
-        if self.rule == PERCENT_OUTSIDE and self.group != EACH:
-            raise ValueError("the rule percent_outside needs the group 'each'")
 
 
 class Gate:
@@ -151,23 +89,13 @@ class Gate:
         """Whether a set-up shift is under way, which holds the beam until it is verified."""
         self.target: Target | None = None
         """The last frame's target, for the couch controller."""
-        self._windows = parameters.windows()
         self._max_age_ns = int(parameters.max_age_ms * NS_PER_MS)
         self._dwell_ns = int(parameters.dwell_ms * NS_PER_MS)
-        self._constrained = np.array(parameters.window_axes)
-        self._predictor = MonitoredPredictor(parameters.predictor)
-        self._predicts = parameters.predictor.kind != "none"
-        self._prediction: Prediction | None = None
-        self._references: dict[str, Array] = {
-            name: np.array(parameters.references_mm[3 * i : 3 * i + 3])
-            for i, name in enumerate(parameters.landmarks)
-            if parameters.references_mm
-        }
+        self._assessor = Assessor(parameters, self.couch)
         self._armed = False
         self._operator_hold = False
         self._latched = Reason(0)
         self._couch_at_fault = False
-        self._couch_known = False
         self._good_frames = 0
         self._good_since_ns = 0
         self._good_targets = 0
@@ -180,7 +108,7 @@ class Gate:
     @property
     def references_mm(self) -> dict[str, Array]:
         """The planned (3,) position of each needed landmark in isocenter, as far as it is known."""
-        return dict(self._references)
+        return self._assessor.references_mm
 
     @property
     def armed(self) -> bool:
@@ -212,8 +140,7 @@ class Gate:
         if self._latched:
             return f"acknowledge first: {names(self._latched)}"
         self._forget_frames()
-        if not self.parameters.references_mm:
-            self._references.clear()
+        self._assessor.forget_captured_references()
         self._armed = True
         return ""
 
@@ -250,16 +177,15 @@ class Gate:
         self._good_targets = 0
 
     def _forget_motion(self) -> None:
-        self._predictor.reset()
-        self._prediction = None
+        self._assessor.forget_motion()
         self.ledger.clear()
 
     # what comes in -------------------------------------------------------------------------------
 
     def latch(self, reasons: Reason) -> None:
-        """Take up reasons from elsewhere; the latching ones stay, where the gate is armed, until acknowledged.
+        """Take up reasons; where the gate is armed, the latching ones stay until acknowledged.
 
-        A clock that jumped disarms.
+        A clock that jumped latches always, and disarms.
         """
         if self._armed or reasons & Reason.CLOCK_JUMP:
             self._latched |= reasons & LATCHING
@@ -325,7 +251,11 @@ class Gate:
 
         self.latch(reasons)
         reasons |= self.standing_reasons
-        margin_mm, target, predicted_mm = self._assess(landmarks, reasons, is_new)
+        horizon_ns = self.horizon_ns(self.parameters.beam_latency_ms)
+        assessment = self._assessor.assess(
+            landmarks, reasons, horizon_ns, is_new=is_new, needs_couch=self.needs_couch
+        )
+        target, margin_mm = assessment.target, assessment.margin_mm
         self.latch(target.reasons)
         reasons |= target.reasons
         self._good_targets = 0 if reasons else self._good_targets + is_new
@@ -350,9 +280,9 @@ class Gate:
             reasons=reasons,
             valid_until_ns=landmarks.stamp_ns + (0 if reasons else self._max_age_ns),
             margin_mm=margin_mm,
-            target_mm=predicted_mm,
+            target_mm=assessment.predicted_mm,
             stamps=stamps,
-            horizon_ms=self.horizon_ns(self.parameters.beam_latency_ms) / NS_PER_MS if self._predicts else 0.0,
+            horizon_ms=horizon_ns / NS_PER_MS if self._assessor.predicts else 0.0,
         )
 
     def horizon_ns(self, latency_ms: float) -> int:
@@ -412,196 +342,6 @@ class Gate:
             valid_until_ns=now_ns,
             stamps=LatencyStamps(acquired_ns=self._last.stamp_ns, decided_ns=now_ns),
         )
-
-    def _needed(self, landmarks: LandmarkSet) -> tuple[tuple[str, Estimate | None], ...]:
-        by_id = {e.id: e for e in landmarks.estimates}
-        # a landmark that was followed since arming is needed even where it is left out
-        names = self.parameters.landmarks or dict.fromkeys((*self._references, *by_id))
-        return tuple((name, by_id.get(name)) for name in names)
-
-    def _assess(self, landmarks: LandmarkSet, standing: Reason, is_new: bool) -> tuple[float, Target, Array]:
-        """Return the margin, mm, the target with everything that is wrong with it, and its predicted position.
-
-        Args:
-            landmarks: of one frame.
-            standing: what holds the beam anyway; references are only captured where nothing does.
-            is_new: whether the frame adds to the motion.
-        """
-        couch_mm = self.couch.position_mm(landmarks.stamp_ns)
-        reasons = self._frame_faults(landmarks, couch_mm)
-        estimates, landmark_faults = self._usable(landmarks)
-        reasons |= landmark_faults
-        if not reasons and not self._references and not standing:
-            self._references = {e.id: self._in_isocenter_mm(landmarks, e, couch_mm) for e in estimates}
-        if not reasons and not all(e.id in self._references for e in estimates):
-            # not captured yet, or a landmark that came after the others were
-            reasons = standing or Reason.LANDMARK_MISSING
-        if reasons:
-            return -np.inf, Target(reasons=reasons, couch_mm=couch_mm), np.full(3, np.nan)
-
-        x, y, z = np.all([e.observed for e in estimates], axis=0).tolist()
-        points = self._points(landmarks, estimates, couch_mm, (x, y, z))
-        if points is None:
-            # landmarks in one line do not tell how a body turned
-            target = Target(reasons=Reason.LANDMARK_UNCERTAIN, couch_mm=couch_mm)
-            return -np.inf, target, np.full(3, np.nan)
-        displacements = points.positions_mm - points.planned_mm
-        target = Target(
-            displacements.mean(axis=0), (x, y, z), Reason(0), couch_mm, float(points.radii_mm.max())
-        )
-        extra_mm, expected = 0.0, displacements
-        if self._predicts:
-            prediction = self._predict(points, landmarks.stamp_ns, target, is_new)
-            extra_mm = prediction.margin_mm
-            expected = prediction.positions_mm + self._expected_couch_mm(couch_mm) - points.planned_mm
-            if prediction.diverged:
-                target = replace(target, reasons=Reason.PREDICTOR_DIVERGED)
-        if self.parameters.rule == PERCENT_OUTSIDE:
-            margin_mm = self._contour_margin_mm(points, estimates, expected, extra_mm)
-        else:
-            margin_mm = self._margin_mm(points, expected, extra_mm)
-        predicted_mm = np.where(target.observed, (points.planned_mm + expected).mean(axis=0), np.nan)
-        return margin_mm, target, predicted_mm
-
-    def _frame_faults(self, landmarks: LandmarkSet, couch_mm: Array | None) -> Reason:
-        reasons = Reason(0)
-        if landmarks.frame_id not in (ISOCENTER, TABLE_TOP):
-            reasons |= Reason.WRONG_FRAME
-        if couch_mm is None and (landmarks.frame_id == TABLE_TOP or self.needs_couch):
-            reasons |= Reason.COUCH_SILENT
-        return reasons
-
-    def _usable(self, landmarks: LandmarkSet) -> tuple[list[Estimate], Reason]:
-        """Return the needed landmarks that were found, and what is wrong with any of the needed."""
-        needed = self._needed(landmarks)
-        reasons = Reason(0) if needed else Reason.LANDMARK_MISSING
-        counts = Counter(e.id for e in landmarks.estimates)
-        estimates = []
-        for name, estimate in needed:
-            if estimate is None:
-                reasons |= Reason.LANDMARK_MISSING
-                continue
-            if counts[name] > 1:
-                # nobody knows which of them is right
-                reasons |= Reason.LANDMARK_UNCERTAIN
-            estimates.append(estimate)
-            reasons |= self._faults(estimate)
-        return estimates, reasons
-
-    def _faults(self, estimate: Estimate) -> Reason:
-        reasons = Reason(0)
-        if estimate.status is Status.LOST:
-            reasons |= Reason.LANDMARK_LOST
-        elif estimate.status is not Status.TRACKED:
-            reasons |= Reason.LANDMARK_UNCERTAIN
-        observed = np.array(estimate.observed)
-        numbers = (*estimate.position_mm[observed], estimate.confidence, estimate.radius_mm)
-        if not np.isfinite(numbers).all() or estimate.radius_mm < 0:
-            reasons |= Reason.NOT_FINITE
-        # written so that NaN fails
-        if not estimate.confidence >= self.parameters.min_confidence:
-            reasons |= Reason.LOW_CONFIDENCE
-        if (self._constrained & ~observed).any():
-            reasons |= Reason.UNOBSERVED_AXIS
-        if self.parameters.rule == PERCENT_OUTSIDE:
-            if not len(estimate.contour_mm):
-                reasons |= Reason.LANDMARK_UNCERTAIN
-            elif not np.isfinite(estimate.contour_mm).all():
-                reasons |= Reason.NOT_FINITE
-        if self.parameters.max_second_opinion_mm:
-            reasons |= self._disagreement(estimate, observed)
-        return reasons
-
-    def _disagreement(self, estimate: Estimate, observed: Array) -> Reason:
-        if estimate.second_opinion_mm is None:
-            return Reason.LANDMARK_UNCERTAIN
-        apart_mm = np.linalg.norm((estimate.second_opinion_mm - estimate.position_mm)[observed])
-        # written so that NaN disagrees
-        return Reason(0) if apart_mm <= self.parameters.max_second_opinion_mm else Reason.SECOND_OPINION
-
-    # positions -----------------------------------------------------------------------------------
-
-    def _in_isocenter_mm(self, landmarks: LandmarkSet, estimate: Estimate, couch_mm: Array | None) -> Array:
-        if landmarks.frame_id == TABLE_TOP:
-            assert couch_mm is not None
-            return estimate.position_mm + couch_mm
-        return estimate.position_mm
-
-    def _points(
-        self,
-        landmarks: LandmarkSet,
-        estimates: list[Estimate],
-        couch_mm: Array | None,
-        observed: tuple[bool, bool, bool],
-    ) -> Points | None:
-        """Return what must be inside the window; None where a rigid fit has no answer."""
-        points = Points(
-            np.array([self._in_isocenter_mm(landmarks, e, couch_mm) for e in estimates]),
-            np.array([self._references[e.id] for e in estimates]),
-            np.array([e.radius_mm for e in estimates]),
-        )
-        if self.parameters.group == CENTROID:
-            return centroid(points)
-        if self.parameters.group == RIGID:
-            target_mm = np.array(self.parameters.target_mm) if self.parameters.target_mm else None
-            return rigid(points, target_mm, observed)
-        return points
-
-    def _predict(self, points: Points, stamp_ns: int, target: Target, is_new: bool) -> Prediction:
-        """Return where the points will be, the couch's part taken out."""
-        if self._couch_known != (target.couch_mm is not None):
-            # the motion is told from another zero
-            self._couch_known = target.couch_mm is not None
-            self._predictor.reset()
-        if is_new or self._prediction is None:
-            motion_mm = points.positions_mm - (0.0 if target.couch_mm is None else target.couch_mm)
-            motion_mm = np.where(target.observed, motion_mm, np.nan)
-            horizon_ns = self.horizon_ns(self.parameters.beam_latency_ms)
-            self._prediction = self._predictor.update(stamp_ns, motion_mm, horizon_ns)
-        return self._prediction
-
-    def _expected_couch_mm(self, couch_mm: Array | None) -> Array | float:
-        """Return the (3,) couch position at the end of the horizon, going on at its present speed."""
-        newest = self.couch.newest
-        if couch_mm is None or newest is None:
-            return 0.0
-        before_mm = self.couch.position_mm(newest.stamp_ns - _COUCH_SPEED_SPAN_NS) if newest.moving else None
-        if before_mm is None:
-            return newest.position_mm
-        ahead_ns = self._last.stamp_ns + self.horizon_ns(self.parameters.beam_latency_ms) - newest.stamp_ns
-        share = max(0, ahead_ns) / _COUCH_SPEED_SPAN_NS
-        return newest.position_mm + share * (newest.position_mm - before_mm)
-
-    def _margin_mm(self, points: Points, displacements_mm: Array, extra_mm: float) -> float:
-        margins = (
-            window.margin_mm(d) - r
-            for window, d, r in zip(
-                self._windows_of(points), self._known(displacements_mm), points.radii_mm, strict=True
-            )
-        )
-        return float(min(margins)) - extra_mm
-
-    def _contour_margin_mm(
-        self, points: Points, estimates: list[Estimate], displacements_mm: Array, extra_mm: float
-    ) -> float:
-        """Return by how much the window may shrink until the allowed share of a contour lies outside."""
-        margins = []
-        for window, estimate, displacement_mm, radius_mm in zip(
-            self._windows_of(points), estimates, displacements_mm, points.radii_mm, strict=True
-        ):
-            inside_mm = interior(estimate.contour_mm) - estimate.position_mm + displacement_mm
-            distances_mm = np.sort(window.margins_mm(self._known(inside_mm)))
-            allowed = int(len(distances_mm) * self.parameters.max_percent_outside / 100.0)
-            margins.append(distances_mm[min(allowed, len(distances_mm) - 1)] - radius_mm)
-        return float(min(margins)) - extra_mm
-
-    def _windows_of(self, points: Points) -> tuple[Window, ...]:
-        return self._windows if len(self._windows) > 1 else self._windows * len(points.radii_mm)
-
-    def _known(self, displacements_mm: Array) -> Array:
-        """Return displacements with zero on free axes, which may be unobserved."""
-        known: Array = np.where(self._constrained, displacements_mm, 0.0)
-        return known
 
 
 def names(reasons: Reason) -> str:

@@ -3,13 +3,12 @@
 The shell calls it with what arrives and when; it answers with what to publish.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.records import (
-    NS_PER_MS,
     AuditEntry,
     CouchShift,
     CouchStatus,
@@ -159,7 +158,8 @@ class Session:
         prediction = self._predictor.update(decision.stamp_ns, motion_mm[None], horizon_ns)
         if prediction.diverged and self.controller.tracking:
             self.gate.latch(Reason.PREDICTOR_DIVERGED)
-        return prediction.positions_mm[0]
+        predicted_mm: Array = prediction.positions_mm[0]
+        return predicted_mm
 
     def _held(self, decision: GateDecision | None, now_ns: int) -> Answer | None:
         return None if decision is None else self._hold(decision, now_ns)

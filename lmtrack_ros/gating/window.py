@@ -26,7 +26,7 @@ class WindowParameters:
     )
     window_lower_mm: tuple[float, ...] = parameter(
         (0.0, 0.0, 0.0),
-        "lower bounds of a box, or ends of an ellipsoid's axes, about each reference along isocenter x, y, z; "
+        "lower bounds of a box, or ends of an ellipsoid's axes, about each reference along isocenter axes; "
         "three values, or three for each landmark, mm",
     )
     window_upper_mm: tuple[float, ...] = parameter((0.0, 0.0, 0.0), "its upper bounds, likewise, mm")
@@ -46,7 +46,9 @@ class WindowParameters:
             if not self.window_corners_mm or len(self.window_corners_mm) % 3:
                 raise ValueError("window_corners_mm needs x, y and z of each corner")
         elif self.window_corners_mm:
-            raise ValueError(f"window_corners_mm is for a convex window, not for a window_shape {self.window_shape}")
+            raise ValueError(
+                f"window_corners_mm is for a convex window, not for a window_shape {self.window_shape}"
+            )
         lower, upper = self.window_lower_mm, self.window_upper_mm
         if len(lower) != len(upper) or len(lower) % 3 or not lower:
             raise ValueError("window_lower_mm and window_upper_mm need one value for each of x, y and z")
@@ -139,7 +141,7 @@ class Window:
 
 
 def _directions(dimensions: int) -> Array:
-    """Return (K, dimensions) unit vectors spread evenly over the circle or the sphere, the axes among them."""
+    """Return (K, dimensions) unit vectors spread over the circle or the sphere, the axes among them."""
     if dimensions == 2:
         angle = 2 * np.pi * np.arange(_ELLIPSE_CORNERS) / _ELLIPSE_CORNERS
         return np.stack([np.cos(angle), np.sin(angle)], axis=1)

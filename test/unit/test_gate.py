@@ -22,6 +22,7 @@ from lmtrack_ros.core.records import (
     Status,
 )
 from lmtrack_ros.gating.gate import Gate, GateParameters
+from lmtrack_ros.gating.prediction import PredictorParameters
 
 T0 = 100 * NS_PER_S
 SESSION = 9
@@ -129,6 +130,21 @@ def latched(reason: Reason) -> Callable[[Gate], GateDecision | None]:
     return after(lambda gate: gate.latch(reason), lambda gate: gate.tick(ms(51)))
 
 
+def restless(gate: Gate) -> GateDecision:
+    """Jump to and fro, which no predictor foretells, until something holds."""
+    for index in range(1, 200):
+        decision = feed(gate, index * FRAME_MS, estimate(x=0.4 * (-1) ** (index // 4)))
+        if decision.state is GateState.HOLD:
+            return decision
+    raise AssertionError("nothing holds")
+
+
+PREDICTED = replace(
+    PARAMETERS,
+    predictor=PredictorParameters(
+        kind="constant_velocity", window_s=2.0, diverged_mm=0.5, diverged_after_s=0.5
+    ),
+)
 SLOW_COUCH = replace(PARAMETERS, max_couch_age_ms=30.0)
 ASKED = replace(PARAMETERS, max_second_opinion_mm=1.0)
 AGREED = estimate(second_opinion_mm=np.array([0.0, 0.0, 0.9]))
@@ -163,9 +179,7 @@ CASES = {
     "gap": Case(Reason.FRAME_GAP, frame_at(200, 200.1)),
     "backwards": Case(Reason.TIME_BACKWARDS, frame_at(-1, 60)),
     "future": Case(Reason.TIME_BACKWARDS, frame_at(66, 60)),
-    "wrong-frame": Case(
-        Reason.WRONG_FRAME | Reason.CONFIGURATION_CHANGED, next_frame(frame_id="patient")
-    ),
+    "wrong-frame": Case(Reason.WRONG_FRAME | Reason.CONFIGURATION_CHANGED, next_frame(frame_id="patient")),
     "no-frame": Case(Reason.WRONG_FRAME | Reason.CONFIGURATION_CHANGED, next_frame(frame_id="")),
     "other-frame": Case(
         Reason.CONFIGURATION_CHANGED, after(couch_says(FRAME_MS), next_frame(frame_id="table_top"))
@@ -183,13 +197,17 @@ CASES = {
     "no-geometry": Case(Reason.GEOMETRY_MISSING, next_set(faults=Reason.GEOMETRY_MISSING)),
     "other-geometry": Case(Reason.GEOMETRY_CHANGED, next_set(faults=Reason.GEOMETRY_CHANGED)),
     "couch-silent": Case(
-        Reason.COUCH_SILENT, next_frame(frame_id="table_top"), lambda: opened(SLOW_COUCH, frame_id="table_top")
+        Reason.COUCH_SILENT,
+        next_frame(frame_id="table_top"),
+        lambda: opened(SLOW_COUCH, frame_id="table_top"),
     ),
     "couch-silent-while-it-follows": Case(
         Reason.COUCH_SILENT, after(lambda gate: setattr(gate, "needs_couch", True), next_frame())
     ),
     "latency": Case(
-        Reason.LATENCY_OVER_BUDGET, frame_at(FRAME_MS, 100), lambda: opened(replace(PARAMETERS, beam_latency_ms=450.0))
+        Reason.LATENCY_OVER_BUDGET,
+        frame_at(FRAME_MS, 100),
+        lambda: opened(replace(PARAMETERS, beam_latency_ms=450.0)),
     ),
     "second-opinion": Case(
         Reason.SECOND_OPINION,
@@ -201,6 +219,7 @@ CASES = {
         Reason.CLOCK_JUMP | Reason.NOT_ARMED,
         after(lambda gate: gate.latch(Reason.CLOCK_JUMP), lambda gate: gate.tick(ms(60))),
     ),
+    "predictor-diverged": Case(Reason.PREDICTOR_DIVERGED, restless, lambda: opened(PREDICTED)),
     "couch-timeout": Case(Reason.COUCH_TIMEOUT, latched(Reason.COUCH_TIMEOUT)),
     "couch-off-path": Case(Reason.COUCH_OFF_PATH, latched(Reason.COUCH_OFF_PATH)),
     "couch-moving": Case(Reason.COUCH_MOVING, latched(Reason.COUCH_MOVING)),
@@ -387,7 +406,7 @@ BODY = replace(
 
 
 def test_target_of_a_rigid_group_turns_with_it() -> None:
-    """Turned by 90 degrees about the target, the landmarks leave their windows and the target does not move."""
+    """Turned by 90 degrees, the landmarks leave their windows and the target does not move."""
     names = ("a", "b", "c")
     planned = np.array(BODY.references_mm).reshape(3, 3)
     gate = opened(BODY, *(estimate(*p, name=n) for n, p in zip(names, planned, strict=True)))
@@ -423,7 +442,7 @@ PERCENT = replace(
 )
 def test_percent_outside(x_mm: float, is_on: bool) -> None:
     def target(x: float) -> Estimate:
-        return estimate(x, radius_mm=0.0, contour_mm=SQUARE_MM + (x, 0, 0))
+        return estimate(x, radius_mm=0.0, contour_mm=SQUARE_MM + np.array([x, 0, 0]))
 
     decision = feed(opened(PERCENT, target(0.0)), FRAME_MS, target(x_mm))
     assert (decision.state is GateState.BEAM_ON) is is_on

@@ -13,7 +13,9 @@ LINE = np.array([False, True, False])
 COORDINATE = st.floats(-15, 15)
 
 
-def ellipsoid(lower: tuple[float, ...], upper: tuple[float, ...], axes: tuple[bool, ...] = (True,) * 3) -> Window:
+def ellipsoid(
+    lower: tuple[float, ...], upper: tuple[float, ...], axes: tuple[bool, ...] = (True,) * 3
+) -> Window:
     parameters = WindowParameters(
         window_shape="ellipsoid", window_lower_mm=lower, window_upper_mm=upper, window_axes=axes
     )
