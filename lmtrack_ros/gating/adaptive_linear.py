@@ -1,0 +1,230 @@
+"""Prediction by regression on the recent motion, learnt while it goes on."""
+
+import math
+from collections import deque
+
+import numpy as np
+
+from lmtrack_ros.core.frames import Array
+from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S
+from lmtrack_ros.gating.intake import Intake, Verdict
+
+MAX_HORIZON_NS = 1000 * NS_PER_MS
+"""Longer horizons are not learnt: the newest positions are the prediction."""
+
+# Ages of the past positions the regression sees, s: dense where they matter most, up to a breath.
+# The last two and the running mean, last among the features, also say how alike two situations are.
+_AGES_S = np.array([0.1, 0.3, 0.4, 0.8, 1.2, 1.6, 2.4, 3.2, 0.2, 0.6])
+_ALIKE = 9
+_ALIKE_WEIGHTS = np.repeat([1.0, 1.0, 0.5], 3)
+_OLDEST_S = float(_AGES_S.max())
+# time constant of the mean position, which tells where in its range the target is
+_MEAN_S = 6.0
+_BLOCKS = len(_AGES_S) + 1
+_FEATURES = 3 * _BLOCKS
+
+_STEP_NS = 50 * NS_PER_MS
+_STEPS = MAX_HORIZON_NS // _STEP_NS
+_HORIZONS_S = np.array([_STEP_NS * (i + 1) / NS_PER_S for i in range(_STEPS)])
+# A measured latency jitters: up to this much off, the regression is scaled and not solved again.
+_JITTER_NS = 10 * NS_PER_MS
+
+_MEMORY_S = 60.0
+_RIDGE_MM2 = 1.0
+_EXAMPLES = 400
+# frames nearer than this to the last example teach nothing new
+_SPACING_NS = 80 * NS_PER_MS
+_SOLVE_INTERVAL_S = 0.25
+_BANDWIDTH = 0.15
+_LEARNING_S = 4.0
+# of frames, enough for the oldest position and the longest horizon at 100 Hz
+_HISTORY = 430
+_EYE = np.eye(_FEATURES)
+
+
+class AdaptiveLinear:
+    """Ridge regression on the last seconds of 3-D motion, corrected by what followed in similar situations.
+
+    Linear regression relearnt online does as well on breathing as recurrent networks or better
+    (Lombardo et al., Radiation Oncology 2023, 10.1186/s13014-023-02341-1). Here the displacement over
+    the horizon is regressed on past positions and a running mean, all three axes together and relative to
+    the newest position: standing still is what the ridge shrinks towards, and a drift does no harm.
+    Old examples fade with a time constant of 60 s. The Gaussian-weighted mean residual of
+    the remembered examples most like the present (Nadaraya-Watson) is then added: breathing in and out
+    differ, which no linear rule can tell.
+
+    Positions between frames are interpolated, so frame rates may vary and frames may be missing. Every
+    example teaches all horizons up to 1 s at once, hence a horizon may change without learning anew.
+
+    Each landmark has its own regression; arrays have the landmarks first.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.intake = Intake()
+        self._last_example_ns: int = 0
+        self._restart(0, np.zeros((0, 3)))
+
+    @property
+    def ready(self) -> bool:
+        """Whether enough has been learnt, and the newest frame was taken in."""
+        return self.intake.verdict is not Verdict.SKIP and self._learning_s >= _LEARNING_S
+
+    def add(self, stamp_ns: int, positions_mm: Array) -> None:
+        """Take in one frame's (N, 3) positions."""
+        positions = self.intake.take(stamp_ns, positions_mm)
+        if self.intake.verdict is Verdict.SKIP:
+            return
+        if self.intake.verdict is Verdict.RESTART:
+            self._restart(stamp_ns, positions)
+            return
+        self._remember(stamp_ns, positions)
+        time_s = (stamp_ns - self._start_ns) / NS_PER_S
+        if time_s < _OLDEST_S:
+            return
+        self._observe(time_s, positions)
+        while self._pending and time_s >= self._pending[0][0] + _HORIZONS_S[-1]:
+            self._learn(*self._pending.popleft())
+        if stamp_ns - self._last_example_ns >= _SPACING_NS:
+            self._last_example_ns = stamp_ns
+            self._pending.append((time_s, positions, self._features))
+
+    def predict(self, horizon_ns: int) -> Array:
+        """Return the (N, 3) positions at the newest stamp + horizon; the newest ones until ready."""
+        if not self.ready or not 0 < horizon_ns <= MAX_HORIZON_NS:
+            return self.intake.newest_mm
+        jitter_ns = abs(horizon_ns - self._solved_ns)
+        if self._learnt_at_s - self._solved_at_s >= _SOLVE_INTERVAL_S or jitter_ns > _JITTER_NS:
+            self._solve(horizon_ns)
+
+        features = self._features[:, None, :]  # (N, 1, F)
+        displacement = features @ self._weights  # (N, 1, 3)
+        situation = self._situation
+        situation[:, :3] = displacement.transpose(0, 2, 1)
+        np.multiply(features[:, 0, -_ALIKE:], _ALIKE_WEIGHTS, out=situation[:, 3:-2, 0])
+        situation[:, -1] = (situation[:, :-2] ** 2).sum(axis=1)
+        alike = np.exp(self._comparison @ situation)  # (N, M, 1)
+        residual = (self._residuals @ alike)[..., 0]  # (N, 4), the last is the sum of the weights
+        # the 1 keeps the correction small where little is alike
+        displacement = displacement[:, 0] + residual[:, :3] / (residual[:, 3:] + 1.0)
+        displacement *= horizon_ns / self._solved_ns
+        predicted: Array = self._positions[self._end - 1] + displacement + self.intake.unseen
+        return predicted
+
+    # history -------------------------------------------------------------------------------------
+
+    def _restart(self, stamp_ns: int, positions: Array) -> None:
+        n = len(positions)
+        self._start_ns: int = stamp_ns
+        self._stamp_ns: int = stamp_ns
+        self._last_example_ns = stamp_ns
+        # twice as long as needed: its newer half moves to the front when the end is reached
+        self._times_s = np.zeros(2 * _HISTORY)
+        self._positions = np.zeros((2 * _HISTORY, n, 3))
+        self._positions[0] = positions
+        self._end = 1
+        self._mean = positions
+        self._features: Array = np.zeros((n, _FEATURES))
+        self._pending: deque[tuple[float, Array, Array]] = deque()
+
+        self._learning_s = 0.0
+        self._learnt_at_s = self._solved_at_s = -math.inf
+        self._gram = np.zeros((n, _FEATURES, _FEATURES))
+        self._moment = np.zeros((n, _FEATURES, 3 * _STEPS))
+        self._example_features = np.zeros((n, _EXAMPLES, _FEATURES))
+        self._example_targets = np.zeros((n, _EXAMPLES, 3 * _STEPS))
+        self._count = 0
+        # of the present: expected displacement, features, 1, squared norm
+        self._situation = np.ones((n, 3 + _ALIKE + 2, 1))
+        self._solved_ns = 0
+
+    def _remember(self, stamp_ns: int, positions: Array) -> None:
+        if self._end == 2 * _HISTORY:
+            self._times_s[:_HISTORY] = self._times_s[_HISTORY:]
+            self._positions[:_HISTORY] = self._positions[_HISTORY:]
+            self._end = _HISTORY
+        time_s = (stamp_ns - self._start_ns) / NS_PER_S
+        self._times_s[self._end] = time_s
+        self._positions[self._end] = positions
+        self._end += 1
+        share = 1 - math.exp(-(stamp_ns - self._stamp_ns) / NS_PER_S / min(_MEAN_S, time_s))
+        self._mean = self._mean + share * (positions - self._mean)
+        self._stamp_ns = stamp_ns
+
+    def _interpolated(self, times_s: Array) -> Array:
+        """Return the (T, N, 3) positions at (T,) past times."""
+        after = np.maximum(self._times_s[: self._end].searchsorted(times_s), 1)
+        left_s = self._times_s[after - 1]
+        share = np.maximum((times_s - left_s) / (self._times_s[after] - left_s), 0.0)
+        left = self._positions[after - 1]
+        positions: Array = left + share[:, None, None] * (self._positions[after] - left)
+        return positions
+
+    def _observe(self, time_s: float, positions: Array) -> None:
+        blocks = np.empty((len(positions), _BLOCKS, 3))
+        past = self._interpolated(time_s - _AGES_S).transpose(1, 0, 2)
+        np.subtract(past, positions[:, None], out=blocks[:, :-1])
+        np.subtract(self._mean, positions, out=blocks[:, -1])
+        self._features = blocks.reshape(-1, _FEATURES)
+
+    # learning ------------------------------------------------------------------------------------
+
+    def _learn(self, time_s: float, positions: Array, features: Array) -> None:
+        """Take up one example: what the motion was like at a time, and how it went on."""
+        followed = (self._interpolated(time_s + _HORIZONS_S) - positions).transpose(1, 0, 2)
+        targets = followed.reshape(len(positions), -1)  # (N, step and axis)
+        elapsed_s = time_s - self._learnt_at_s
+        if self._count:
+            self._learning_s += elapsed_s
+        fading = math.exp(-elapsed_s / _MEMORY_S)
+        self._learnt_at_s = time_s
+        self._gram *= fading
+        self._gram += features[:, :, None] * features[:, None, :]
+        self._moment *= fading
+        self._moment += features[:, :, None] * targets[:, None, :]
+        slot = self._count % _EXAMPLES
+        self._example_features[:, slot] = features
+        self._example_targets[:, slot] = targets
+        self._count += 1
+
+    def _at_horizon(self, by_step: Array, horizon_ns: int) -> Array:
+        """Interpolate (..., step and axis) to (..., 3); the displacement at horizon 0 is none."""
+        step, rest_ns = divmod(horizon_ns, _STEP_NS)
+        share = rest_ns / _STEP_NS
+        at: Array = np.zeros(1) if step == 0 else (1 - share) * by_step[..., 3 * step - 3 : 3 * step]
+        if share:
+            at = at + share * by_step[..., 3 * step : 3 * step + 3]
+        return at
+
+    def _solve(self, horizon_ns: int) -> None:
+        """Make weights and residuals of the examples for one horizon."""
+        self._solved_ns = horizon_ns
+        self._solved_at_s = self._learnt_at_s
+        known = slice(min(self._count, _EXAMPLES))
+        features = self._example_features[:, known]
+        self._weights = np.linalg.solve(
+            self._gram + _RIDGE_MM2 * _EYE, self._at_horizon(self._moment, horizon_ns)
+        )  # (N, F, 3)
+        expected = features @ self._weights  # (N, M, 3)
+        n, m, _ = expected.shape
+        self._residuals = np.ones((n, 4, m))
+        targets = self._at_horizon(self._example_targets[:, known], horizon_ns)
+        self._residuals[:, :3] = (targets - expected).transpose(0, 2, 1)
+
+        # One product with the present situation gives -|a - b|² / (2 bandwidth²) for every example:
+        # its rows are 2 a, -|a|² and -1, those of the present b, 1 and |b|².
+        comparison = np.empty((n, m, 3 + _ALIKE + 2))
+        comparison[..., :3] = expected
+        comparison[..., 3:-2] = features[..., -_ALIKE:] * _ALIKE_WEIGHTS
+        situations = comparison[..., :-2]
+        norms = (situations**2).sum(axis=2)
+        spread = norms.mean(axis=1) - (situations.mean(axis=1) ** 2).sum(axis=1)
+        situations *= 2
+        comparison[..., -2] = -norms
+        comparison[..., -1] = -1.0
+        # the floor is far below what anything measures
+        comparison *= 0.5 / (_BANDWIDTH**2 * np.maximum(spread, 1e-6))[:, None, None]
+        self._comparison = comparison
