@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,15 @@ class NodeDescription:
         name: of the node and of its executable.
         parameters: those that differ from their defaults, by dotted name. They are handed over one by
             one, for a ROS parameter file would silently not apply to a node in a namespace.
+        remappings: other names for the node's topics, or for itself (``__node``).
     """
 
     name: str
     parameters: Mapping[str, Any]
+    remappings: Mapping[str, str] = field(default_factory=dict)
 
     def ros_arguments(self, namespace: str = "") -> list[str]:
-        """Return the command-line arguments that give the node its namespace and parameters.
+        """Return the command-line arguments that give the node its namespace, names and parameters.
 
         Raises:
             UserError: the namespace is not one.
@@ -42,6 +44,8 @@ class NodeDescription:
         arguments = ["--ros-args"]
         if namespace:
             arguments += ["-r", f"__ns:=/{check_namespace(namespace).strip('/')}"]
+        for name, other in self.remappings.items():
+            arguments += ["-r", f"{name}:={other}"]
         for key, value in self.parameters.items():
             # JSON is YAML that keeps a text a text and a float a float
             arguments += ["-p", f"{key}:={json.dumps(value)}"]
@@ -105,7 +109,8 @@ def replay(config: Path, bag: str, rate: float = 1.0, record: str = "") -> list[
     overrides = {
         "image_source": {"uri": bag, "speed": float(rate), "publish_clock": True},
         "tracker": simulated,
-        "gating": simulated,
+        # a replay's clock neither runs evenly nor at the pace of the monotonic one
+        "gating": {**simulated, "max_clock_jump_ms": 0.0},
         "recorder": {"path": record, **simulated},
     }
     wanted = {"image_source", "tracker", "gating"} | ({"recorder"} if record else set())

@@ -18,6 +18,7 @@ VERBS = {
     "replay": "decide on a recording in lock-step, without ROS and without a clock",
     "evaluate": "score a tracker on an annotated sequence",
     "convert": "turn any source of frames into a rosbag2 recording",
+    "faults": "inject every fault into the live graph and see how it answers",
     "bench": "measure speed, as ratios within one run",
     "doctor": "say what of the environment is there, and what to do about the rest",
 }

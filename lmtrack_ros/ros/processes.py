@@ -44,32 +44,41 @@ class Processes:
         self._namespace = namespace
         self._log_directory = log_directory
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._started: set[str] = set()
         self._interrupted = threading.Event()
         self._handlers: dict[int, Any] = {}
+        self._variables = dict(os.environ)
 
     def __enter__(self) -> "Processes":
-        variables = dict(os.environ)
-        environment.prepare(variables)
+        environment.prepare(self._variables)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._handlers[number] = signal.signal(number, lambda *_: self._interrupted.set())
         try:
             for node in self._nodes:
-                self._start(node, variables)
+                self.start(node)
         except BaseException:
             self.stop()
             raise
         return self
 
-    def _start(self, node: NodeDescription, variables: dict[str, str]) -> None:
+    def start(self, node: NodeDescription, name: str = "") -> None:
+        """Start one node more, or one that has ended again; its log is continued.
+
+        Args:
+            node: in the namespace of the others.
+            name: to call the process here; the node's own where not given.
+        """
+        name = name or node.name
         command = [sys.executable, "-m", f"lmtrack_ros.nodes.{node.name}"]
         output = None
         if self._log_directory is not None:
             self._log_directory.mkdir(parents=True, exist_ok=True)
-            output = self.log_file(node.name).open("wb")
+            output = self.log_file(name).open("ab" if name in self._started else "wb")
+        self._started.add(name)
         # a session of its own: Ctrl-C reaches only us, and we stop the nodes in order
-        self._running[node.name] = subprocess.Popen(
+        self._running[name] = subprocess.Popen(
             [*command, *node.ros_arguments(self._namespace)],
-            env=variables,
+            env=self._variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
@@ -93,6 +102,24 @@ class Processes:
         """Return the process id of a node."""
         return self._running[name].pid
 
+    def kill(self, name: str) -> None:
+        """End a node with no chance to say anything; it is no longer expected to run."""
+        process = self._running.pop(name)
+        process.kill()
+        process.wait()
+
+    def end(self, name: str) -> None:
+        """Stop one node in good order; it is no longer expected to run."""
+        process = self._running.pop(name)
+        if process.poll() is None:
+            # not SIGINT: Python may swallow that while a node still imports
+            process.terminate()
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
     def check(self) -> None:
         """Raise if a node has ended by itself, or the program was asked to stop.
 
@@ -114,15 +141,8 @@ class Processes:
 
     def stop(self) -> None:
         """Stop the gate first, so that it holds while the others still listen, the recorder last."""
-        for name in (n for n in STOP_ORDER if n in self._running):
-            process = self._running.pop(name)
-            if process.poll() is None:
-                # not SIGINT: Python may swallow that while a node still imports
-                process.terminate()
-            try:
-                process.wait(_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        extra = [n for n in self._running if n not in STOP_ORDER]
+        for name in (*extra, *(n for n in STOP_ORDER if n in self._running)):
+            self.end(name)
         while self._handlers:
             signal.signal(*self._handlers.popitem())

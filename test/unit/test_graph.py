@@ -146,3 +146,13 @@ def test_wrong_configuration_is_refused_before_anything_starts(
     file.write_text(section)
     with pytest.raises(UserError, match=message):
         graph.describe(file)
+
+
+def test_remapped_names_reach_the_command_line() -> None:
+    node = NodeDescription("tracker", {}, {"landmarks": "other/landmarks", "__node": "second"})
+    assert node.ros_arguments("room1") == [
+        "--ros-args",
+        *("-r", "__ns:=/room1"),
+        *("-r", "landmarks:=other/landmarks"),
+        *("-r", "__node:=second"),
+    ]
