@@ -65,7 +65,7 @@ class TrackerNode(ManagedNode):
         self._sole_publisher = SolePublisher()
         self._pending = self._settings.marked
         self._publisher = self.publisher("landmarks")
-        self._counters = Counters(self, self._counts)
+        self._counters = Counters(self, lambda: self._counts)
 
     def activate(self) -> None:
         """Start to listen and to follow."""

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.core.parameters import build
 from lmtrack_ros.core.records import Estimate, Frame, Landmark, LandmarkSet, Reason, Status
-from lmtrack_ros.trackers import create_tracker
+from lmtrack_ros.trackers import tracker_class
 from lmtrack_ros.trackers.frame_check import FrameCheck, is_blank, outside_image
 from lmtrack_ros.trackers.measurement import to_set
-from lmtrack_ros.trackers.parameters import SECOND_TRACKER, TrackerParameters
+from lmtrack_ros.trackers.parameters import TrackerParameters
 from lmtrack_ros.trackers.protocol import Tracker
 from lmtrack_ros.trackers.second_opinion import SecondOpinion
 
@@ -125,13 +126,17 @@ def create_follower(
     Raises:
         UserError: an unknown tracker or a bad parameter.
     """
-
-    def make(name: str) -> Tracker:
-        return create_tracker(name, groups.get(name))
-
+    make_first, *others = (_maker(name, groups.get(name, {})) for name in settings.used_trackers)
     return Follower(
-        make(settings.tracker),
+        make_first(),
         frozen_frames=settings.frozen_frames,
-        make_second=(lambda: make(SECOND_TRACKER)) if settings.second_opinion else None,
+        make_second=others[0] if others else None,
         session=session,
     )
+
+
+def _maker(name: str, values: Mapping[str, Any]) -> Callable[[], Tracker]:
+    """Return what makes a tracker; its parameters are checked now."""
+    cls = cast(Any, tracker_class(name))
+    parameters = build(cls.Parameters, values, name)
+    return lambda: cast(Tracker, cls(parameters))
