@@ -8,13 +8,14 @@ import pytest
 from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, CouchMode, CouchShift, Reason
 from lmtrack_ros.gating.couch_controller import CouchController, CouchParameters
 from lmtrack_ros.gating.couch_history import CouchHistory
-from lmtrack_ros.gating.gate import Target
+from lmtrack_ros.gating.target import Target
 from lmtrack_ros.phantoms.couch import CouchSimulator, CouchSimulatorParameters
 
 T0 = 10 * NS_PER_S
 SESSION = 3
 YZ = (False, True, True)
 NOTHING = Reason(0)
+FRAME_NS = 20 * NS_PER_MS
 
 
 def controller(**changes: object) -> CouchController:
@@ -34,6 +35,13 @@ def target(
     return Target(np.array(displacement_mm, dtype=float), observed, reasons, couch, radius_mm)
 
 
+def send(one: CouchController, seen: Target, start_ns: int = T0, *, seconds: float = 20.0) -> CouchShift:
+    """Show the same target until what is sent has come to rest."""
+    for k in range(int(seconds * 50)):
+        shift = one.update(seen, start_ns + k * FRAME_NS)
+    return shift
+
+
 def asks_for_no_motion(shift: CouchShift) -> bool:
     return (
         shift.mode is CouchMode.NONE and not any(shift.axes) and not shift.target_mm.any()
@@ -42,19 +50,19 @@ def asks_for_no_motion(shift: CouchShift) -> bool:
 
 
 def test_couch_moves_against_the_displacement() -> None:
-    shift = controller().update(target((0, 4, -2)), T0)
+    shift = send(controller(), target((0, 4, -2)))
     assert shift.mode is CouchMode.TRACKING
-    assert shift.target_mm.tolist() == [0, -4, 2]
-    assert shift.delta_mm.tolist() == [0, -4, 2]
+    np.testing.assert_allclose(shift.target_mm, [0, -4, 2])
+    np.testing.assert_allclose(shift.delta_mm, [0, -4, 2])
     assert shift.axes == YZ
     assert shift.session == SESSION
 
 
 def test_couch_position_at_acquisition_is_taken_out() -> None:
     """A couch that has carried the target half the way is sent to the same place."""
-    shift = controller().update(target((0, 2, 0), couch_mm=(0, -2, 0)), T0)
-    assert shift.target_mm.tolist() == [0, -4, 0]
-    assert shift.delta_mm.tolist() == [0, -2, 0]
+    shift = send(controller(), target((0, 2, 0), couch_mm=(0, -2, 0)))
+    np.testing.assert_allclose(shift.target_mm, [0, -4, 0])
+    np.testing.assert_allclose(shift.delta_mm, [0, -2, 0])
 
 
 @pytest.mark.parametrize(
@@ -102,7 +110,7 @@ def test_only_axes_that_may_move_and_are_seen(
     axes: tuple[bool, bool, bool], observed: tuple[bool, bool, bool], expected: tuple[bool, bool, bool]
 ) -> None:
     """On any other axis the target is where the couch is: the mask is not the only safeguard."""
-    shift = controller(axes=axes).update(target((9, 9, 9), couch_mm=(1, 2, 3), observed=observed), T0)
+    shift = send(controller(axes=axes), target((9, 9, 9), couch_mm=(1, 2, 3), observed=observed))
     assert shift.axes == expected
     still = ~np.array(expected)
     assert not shift.delta_mm[still].any()
@@ -111,15 +119,15 @@ def test_only_axes_that_may_move_and_are_seen(
 
 @pytest.mark.parametrize("unknown_mm", [np.nan, np.inf, 1e9], ids=["nan", "infinite", "huge"])
 def test_value_on_an_unobserved_axis_drives_nothing(unknown_mm: float) -> None:
-    shift = controller(axes=(True, True, True)).update(target((unknown_mm, 4, 0)), T0)
-    assert shift.target_mm.tolist() == [0, -4, 0]
+    shift = send(controller(axes=(True, True, True)), target((unknown_mm, 4, 0)))
+    np.testing.assert_allclose(shift.target_mm, [0, -4, 0])
     assert shift.axes == YZ
 
 
 @pytest.mark.parametrize(("displacement_mm", "expected_mm"), [(100, -30), (-100, 30), (30, -30)])
 def test_range_is_never_left(displacement_mm: float, expected_mm: float) -> None:
-    shift = controller(range_mm=30.0).update(target((0, displacement_mm, 0)), T0)
-    assert shift.target_mm[1] == expected_mm
+    shift = send(controller(range_mm=30.0), target((0, displacement_mm, 0)))
+    assert shift.target_mm[1] == pytest.approx(expected_mm)
 
 
 @pytest.mark.parametrize(
@@ -128,24 +136,27 @@ def test_range_is_never_left(displacement_mm: float, expected_mm: float) -> None
 )
 def test_deadband(step_mm: float, expected_mm: float) -> None:
     still = controller(deadband_mm=0.3)
-    still.update(target((0, 4.0, 0)), T0)
-    shift = still.update(target((0, 4.0 + step_mm, 0)), T0 + NS_PER_MS)
+    send(still, target((0, 4.0, 0)))
+    shift = send(still, target((0, 4.0 + step_mm, 0)), T0 + 20 * NS_PER_S)
     assert shift.target_mm[1] == pytest.approx(expected_mm)
 
 
 def test_deadband_does_not_let_the_target_creep() -> None:
     """Many small steps add up: the last target sent is what counts, not the last one seen."""
     still = controller(deadband_mm=0.3)
-    sent = [still.update(target((0, 0.11 * i, 0)), T0 + i).target_mm[1] for i in range(8)]
+    sent = [
+        send(still, target((0, 0.11 * i, 0)), T0 + i * NS_PER_S, seconds=1.0).target_mm[1] for i in range(8)
+    ]
     assert sent == pytest.approx([0, 0, 0, -0.33, -0.33, -0.33, -0.66, -0.66])
 
 
 def test_deadband_ends_with_the_tracking() -> None:
     """After an uncertain frame the newest target is sent however near it is."""
     still = controller(deadband_mm=0.3)
-    still.update(target((0, 4.0, 0)), T0)
-    still.update(target((0, 4.0, 0), reasons=Reason.LANDMARK_LOST), T0 + 1)
-    assert still.update(target((0, 4.1, 0)), T0 + 2).target_mm[1] == pytest.approx(-4.1)
+    send(still, target((0, 4.0, 0)))
+    still.update(target((0, 4.0, 0), reasons=Reason.LANDMARK_LOST), T0 + 20 * NS_PER_S)
+    again = send(still, target((0, 0.1, 0), couch_mm=(0, -4, 0)), T0 + 21 * NS_PER_S)
+    assert again.target_mm[1] == pytest.approx(-4.1)
 
 
 def test_sequence_grows_by_one_whatever_is_sent() -> None:
