@@ -121,6 +121,7 @@ class Pipeline:
         # the live gate gets metres in a message: only what went that way agrees with it to the bit
         landmarks = interface.read_landmark_array(interface.landmark_array(interface.make_plain, tracked))
         answer = self._session.landmarks(landmarks, stamps.decided_ns)
+        assert answer.decision is not None
         return Step(frame, landmarks, answer.decision, answer.shift)
 
 

@@ -1,4 +1,4 @@
-"""What the positions of a frame amount to: what is wrong with them, and how far inside the window they are."""
+"""What the positions of a frame amount to: what is wrong with them, how far inside the window they are."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace

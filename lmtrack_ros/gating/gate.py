@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.core.records import (
@@ -131,28 +132,34 @@ class Gate:
 
     # the operator --------------------------------------------------------------------------------
 
-    def arm(self) -> str:
-        """Allow the beam; returns why not, or an empty text.
+    def arm(self) -> None:
+        """Allow the beam.
 
-        What has latched must be acknowledged first. An operator's hold stays. References that were
-        captured are forgotten: the next good frame gives them anew.
+        An operator's hold stays. References that were captured are forgotten: the next good frame
+        gives them anew.
+
+        Raises:
+            UserError: something has latched and must be acknowledged first.
         """
         if self._latched:
-            return f"acknowledge first: {names(self._latched)}"
+            raise UserError(f"acknowledge first: {names(self._latched)}")
         self._forget_frames()
         self._assessor.forget_captured_references()
         self._armed = True
-        return ""
 
     def disarm(self, now_ns: int) -> GateDecision:
         """Hold until armed again; what has latched stays so."""
         self._armed = False
         return self._hold(Reason(0), now_ns)
 
-    def set_operator_hold(self, hold: bool, now_ns: int) -> GateDecision | None:
-        """Hold until released; a release by itself decides nothing, the next good frames do."""
-        self._operator_hold = hold
-        return self._hold(Reason(0), now_ns) if hold else None
+    def set_operator_hold(self, now_ns: int) -> GateDecision:
+        """Hold until released."""
+        self._operator_hold = True
+        return self._hold(Reason(0), now_ns)
+
+    def release_operator_hold(self) -> None:
+        """End the operator's hold; that by itself decides nothing, the next good frames do."""
+        self._operator_hold = False
 
     def acknowledge(self) -> Reason:
         """Let go of what has latched, and return it; the frames from now on are judged afresh."""
@@ -216,6 +223,10 @@ class Gate:
         if self._good_frames and self.standing_reasons:
             return self._hold(Reason(0), now_ns)
         return None
+
+    def hold(self, now_ns: int) -> GateDecision:
+        """Return a HOLD for what holds the beam whatever the next frame shows."""
+        return self._hold(Reason(0), now_ns)
 
     def hold_silent(self, now_ns: int) -> GateDecision:
         """Return a HOLD because nothing is heard of the tracker."""

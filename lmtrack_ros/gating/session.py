@@ -3,10 +3,11 @@
 The shell calls it with what arrives and when; it answers with what to publish.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lmtrack_ros.core.errors import UserError, unknown_name
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.records import (
     AuditEntry,
@@ -18,18 +19,36 @@ from lmtrack_ros.core.records import (
 )
 from lmtrack_ros.gating.clock import ClockWatch
 from lmtrack_ros.gating.couch_controller import CouchController
+from lmtrack_ros.gating.couch_setup import CouchSetup
 from lmtrack_ros.gating.couch_watch import CouchWatch
 from lmtrack_ros.gating.gate import Gate, names
 from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.gating.prediction import MonitoredPredictor
 from lmtrack_ros.gating.target import Target
 
+ACTIONS = (
+    "arm",
+    "disarm",
+    "hold",
+    "release",
+    "acknowledge",
+    "track",
+    "still",
+    "propose_setup",
+    "confirm_setup",
+    "cancel_setup",
+)
+"""What an operator may ask for."""
+
+# these hold the beam, but say nothing against the target: a set-up goes on under an operator's hold
+_NOT_OF_THE_TARGET = Reason.SETUP | Reason.OPERATOR_HOLD
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What to publish."""
+    """What to publish; no decision where only the couch is concerned."""
 
-    decision: GateDecision
+    decision: GateDecision | None
     shift: CouchShift
 
 
@@ -44,6 +63,7 @@ class Session:
     def __init__(self, parameters: GatingParameters, session: int) -> None:
         self.gate = Gate(parameters, session)
         self.controller = CouchController(parameters.couch, session)
+        self._setup = CouchSetup(parameters.couch, self.controller)
         self._watch = CouchWatch(parameters.couch)
         self._predictor = MonitoredPredictor(parameters.predictor)
         self._predicts = parameters.predictor.kind != "none"
@@ -59,7 +79,12 @@ class Session:
         decision = self.gate.update(landmarks, now_ns)
         target = self.gate.target
         assert target is not None
-        shift = self.controller.update(target, decision.stamp_ns, self._predicted_mm(target, decision))
+        predicted_mm = self._predicted_mm(target, decision)
+        seen = replace(target, reasons=target.reasons & ~_NOT_OF_THE_TARGET)
+        shift = self._setup.update(seen, decision.stamp_ns, self.gate.couch.newest)
+        self.gate.setting_up = self._setup.holds
+        if shift is None:
+            shift = self.controller.update(target, decision.stamp_ns, predicted_mm)
         return self._sent(decision, shift, now_ns)
 
     def couch(self, status: CouchStatus, now_ns: int) -> Answer | None:
@@ -77,7 +102,7 @@ class Session:
                 a replay that does not run in real time.
         """
         if self._watches_clock and monotonic_ns is not None and self._clock.jumped(now_ns, monotonic_ns):
-            self._follow(False)
+            self._stop_couch()
             self.gate.latch(Reason.CLOCK_JUMP)
         self.gate.latch(self._watch.tick(now_ns))
         return self._held(self.gate.tick(now_ns), now_ns)
@@ -98,51 +123,86 @@ class Session:
 
     # the operator --------------------------------------------------------------------------------
 
-    def operate(self, action: str, now_ns: int) -> tuple[AuditEntry, Answer | None]:
+    def operate(
+        self, action: str, now_ns: int, shift: tuple[int, int] | None = None
+    ) -> tuple[AuditEntry, Answer | None]:
         """Do what the operator asks for.
 
         Args:
-            action: ``arm``, ``disarm``, ``hold``, ``release``, ``acknowledge``, ``track`` or ``still``.
+            action: ``arm``, ``disarm``, ``hold``, ``release``, ``acknowledge``, ``track``, ``still``,
+                ``propose_setup``, ``confirm_setup`` or ``cancel_setup``.
             now_ns: time of the call.
+            shift: session and sequence of the set-up shift that is confirmed; None: of the last one proposed.
 
         Returns:
             The entry for the audit log, and what to publish at once.
         """
-        refusal, message, answer = "", "", None
+        try:
+            message, answer = self._do(action, now_ns, shift)
+            accepted = True
+        except UserError as error:
+            message, answer, accepted = str(error), None, False
+        reasons = self.gate.standing_reasons
+        return AuditEntry(now_ns, self.gate.session, action, accepted, message, reasons), answer
+
+    def _do(self, action: str, now_ns: int, shift: tuple[int, int] | None) -> tuple[str, Answer | None]:
+        """Return what to tell the operator, and what to publish at once.
+
+        Raises:
+            UserError: why it is not done.
+        """
+        gate, controller, setup = self.gate, self.controller, self._setup
         if action == "arm":
-            refusal = self.gate.arm()
-            message = f"armed, session {self.gate.session}"
-        elif action == "disarm":
+            gate.arm()
+            return f"armed, session {gate.session}", None
+        if action == "disarm":
+            self._stop_couch()
+            return "disarmed", self._hold(gate.disarm(now_ns), now_ns)
+        if action == "hold":
+            return "held", self._hold(gate.set_operator_hold(now_ns), now_ns)
+        if action == "release":
+            gate.release_operator_hold()
+            return "released", None
+        if action == "acknowledge":
+            return self._acknowledge(), None
+        if action == "still":
             self._follow(False)
-            answer = self._hold(self.gate.disarm(now_ns), now_ns)
-            message = "disarmed"
-        elif action == "hold":
-            answer = self._held(self.gate.set_operator_hold(True, now_ns), now_ns)
-            message = "held"
-        elif action == "release":
-            self.gate.set_operator_hold(False, now_ns)
-            message = "released"
-        elif action == "acknowledge":
-            self._watch.acknowledge()
-            acknowledged = self.gate.acknowledge()
-            if acknowledged:
-                self._predictor.reset()
-            message = f"acknowledged {names(acknowledged)}" if acknowledged else "nothing to acknowledge"
-        elif action == "track":
-            refusal = "" if self.gate.armed else "arm first: the couch follows only while the gate is armed"
-            self._follow(not refusal)
-            message = "the couch follows the target"
-        elif action == "still":
-            self._follow(False)
-            message = "the couch stands still"
-        else:
-            raise ValueError(f"unknown action '{action}'")
-        entry = AuditEntry(
-            now_ns, self.gate.session, action, not refusal, refusal or message, self.gate.standing_reasons
-        )
-        return entry, answer
+            return "the couch stands still", self._sent(None, controller.stand_still(now_ns), now_ns)
+        if action == "cancel_setup":
+            return "cancelled: the beam is held until a set-up is verified or the gate disarmed", self._sent(
+                None, setup.cancel(now_ns), now_ns
+            )
+        if not gate.armed:
+            raise UserError("arm first: the couch is moved only while the gate is armed")
+        if action == "track":
+            if setup.holds:
+                raise UserError("a set-up is under way")
+            self._follow(True)
+            return "the couch follows the target", None
+        if action == "propose_setup":
+            proposal = setup.propose(now_ns)
+            gate.setting_up = True
+            told = f"{setup.message}: session {proposal.session}, sequence {proposal.sequence}"
+            return told, self._sent(gate.hold(now_ns), proposal, now_ns)
+        if action == "confirm_setup":
+            setup.confirm(*(shift or setup.proposed), now_ns)
+            return setup.message, None
+        raise UserError(unknown_name("action", action, ACTIONS))
+
+    def _acknowledge(self) -> str:
+        self._watch.acknowledge()
+        acknowledged = self.gate.acknowledge()
+        if not acknowledged:
+            return "nothing to acknowledge"
+        self._predictor.reset()
+        return f"acknowledged {names(acknowledged)}"
 
     # ---------------------------------------------------------------------------------------------
+
+    def _stop_couch(self) -> None:
+        self._follow(False)
+        self._setup.reset()
+        self.gate.setting_up = False
 
     def _follow(self, follow: bool) -> None:
         self.controller.tracking = follow
@@ -168,6 +228,6 @@ class Session:
         """Answer a HOLD that follows from no frame; the couch stands still with it."""
         return self._sent(decision, self.controller.stand_still(decision.stamp_ns), now_ns)
 
-    def _sent(self, decision: GateDecision, shift: CouchShift, now_ns: int) -> Answer:
+    def _sent(self, decision: GateDecision | None, shift: CouchShift, now_ns: int) -> Answer:
         self._watch.commanded(shift, now_ns)
         return Answer(decision, shift)

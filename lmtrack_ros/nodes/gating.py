@@ -16,7 +16,7 @@ from lmtrack_ros.core.records import NS_PER_S, AuditEntry
 from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.gating.session import Answer, Session
 from lmtrack_ros.nodes.counters import Counters
-from lmtrack_ros.ros.convert import make
+from lmtrack_ros.ros.convert import make, message_class
 from lmtrack_ros.ros.lifecycle import ManagedNode, run
 
 # how long a stopping gate waits for its last HOLD to arrive
@@ -28,7 +28,8 @@ _CLOCK_STALL_NS = NS_PER_S
 class GatingNode(ManagedNode):
     """Subscribes to landmarks and couch_status; publishes gate, couch_shift and audit.
 
-    Services: arm, disarm, acknowledge (Trigger), hold, couch_tracking (SetBool).
+    Services: arm, disarm, acknowledge, propose_setup, cancel_setup (Trigger), hold, couch_tracking
+    (SetBool), confirm_setup (ConfirmCouchShift).
     """
 
     def __init__(self, **arguments: Any) -> None:
@@ -49,12 +50,14 @@ class GatingNode(ManagedNode):
         self.subscribe("landmarks", self._on_landmarks)
         self.subscribe("couch_status", self._on_couch)
         self.subscribe("gate", self._on_decision)
-        for action in ("arm", "disarm", "acknowledge"):
+        for action in ("arm", "disarm", "acknowledge", "propose_setup", "cancel_setup"):
             self.serve(Trigger, action, self._service(lambda request, action=action: action))
         self.serve(SetBool, "hold", self._service(lambda request: "hold" if request.data else "release"))
         self.serve(
             SetBool, "couch_tracking", self._service(lambda request: "track" if request.data else "still")
         )
+        confirm = message_class("lmtrack_ros/srv/ConfirmCouchShift")
+        self.serve(confirm, "confirm_setup", self._on_confirm_setup)
         self._clock_ns = 0
         self._clock_moved_ns = time.monotonic_ns()
         # steady, so that neither a time of day set back nor a clock that stands still silences the gate
@@ -69,9 +72,11 @@ class GatingNode(ManagedNode):
             publisher.wait_for_all_acked(_LAST_WORDS)
 
     def _publish(self, answer: Answer | None) -> None:
-        if answer is not None:
+        if answer is None:
+            return
+        if answer.decision is not None:
             self._decisions.publish(interface.gate_decision(make, answer.decision))
-            self._shifts.publish(interface.couch_shift(make, answer.shift))
+        self._shifts.publish(interface.couch_shift(make, answer.shift))
 
     # callbacks -----------------------------------------------------------------------------------
 
@@ -97,17 +102,23 @@ class GatingNode(ManagedNode):
         """Return a service's callback that does what the request asks for and says what came of it."""
 
         def serve(request: Any, response: Any) -> Any:
-            entry, answer = self._session.operate(action_of(request), self.now_ns())
-            self._publish(answer)
-            self._log(entry)
+            entry = self._operate(action_of(request))
             response.success, response.message = entry.accepted, entry.message
             return response
 
         return serve
 
-    def _log(self, entry: AuditEntry) -> None:
+    def _on_confirm_setup(self, request: Any, response: Any) -> Any:
+        entry = self._operate("confirm_setup", (request.session, request.sequence))
+        response.accepted, response.message = entry.accepted, entry.message
+        return response
+
+    def _operate(self, action: str, shift: tuple[int, int] | None = None) -> AuditEntry:
+        entry, answer = self._session.operate(action, self.now_ns(), shift)
+        self._publish(answer)
         self._audit.publish(interface.audit_entry(make, entry))
         self.get_logger().info(entry.message)
+        return entry
 
     def _latencies(self) -> dict[str, str]:
         """Return the ledger's percentiles, ms, by stage."""

@@ -70,7 +70,7 @@ class Operator:
         """Arm the gate; returns what it answers.
 
         Raises:
-            UserError: no gate answers in time.
+            UserError: no gate answers in time, or it refuses.
         """
         return self._call(Trigger, "arm", Trigger.Request(), timeout_s)
 
@@ -78,7 +78,7 @@ class Operator:
         """Let the couch follow the target or not; returns what the gate answers.
 
         Raises:
-            UserError: no gate answers in time.
+            UserError: no gate answers in time, or it refuses.
         """
         return self._call(SetBool, "couch_tracking", SetBool.Request(data=follow), timeout_s)
 
@@ -86,7 +86,7 @@ class Operator:
         """Acknowledge what has latched; returns what the gate answers.
 
         Raises:
-            UserError: no gate answers in time.
+            UserError: no gate answers in time, or it refuses.
         """
         return self._call(Trigger, "acknowledge", Trigger.Request(), timeout_s)
 
@@ -94,7 +94,7 @@ class Operator:
         """Disarm the gate; returns what it answers.
 
         Raises:
-            UserError: no gate answers in time.
+            UserError: no gate answers in time, or it refuses.
         """
         return self._call(Trigger, "disarm", Trigger.Request(), timeout_s)
 
@@ -102,9 +102,35 @@ class Operator:
         """Hold the beam, or release the hold; returns what the gate answers.
 
         Raises:
-            UserError: no gate answers in time.
+            UserError: no gate answers in time, or it refuses.
         """
         return self._call(SetBool, "hold", SetBool.Request(data=hold), timeout_s)
+
+    def propose_setup(self, timeout_s: float) -> str:
+        """Ask for a set-up shift; returns what the gate answers, with the numbers to confirm it by.
+
+        Raises:
+            UserError: no gate answers in time, or it refuses.
+        """
+        return self._call(Trigger, "propose_setup", Trigger.Request(), timeout_s)
+
+    def cancel_setup(self, timeout_s: float) -> str:
+        """Stop a set-up; returns what the gate answers.
+
+        Raises:
+            UserError: no gate answers in time, or it refuses.
+        """
+        return self._call(Trigger, "cancel_setup", Trigger.Request(), timeout_s)
+
+    def confirm_setup(self, session: int, sequence: int, timeout_s: float) -> str:
+        """Confirm a set-up shift; returns what the gate answers.
+
+        Raises:
+            UserError: no gate answers in time, or it refuses.
+        """
+        service = message_class("lmtrack_ros/srv/ConfirmCouchShift")
+        request = service.Request(session=session, sequence=sequence)
+        return self._call(service, "confirm_setup", request, timeout_s)
 
     def _call(self, service: Any, name: str, request: Any, timeout_s: float) -> str:
         client = self._node.create_client(service, name)
@@ -119,9 +145,11 @@ class Operator:
                 if time.monotonic() > until:
                     raise UserError(f"the gate did not answer '{name}' in time: its state is not known")
                 self.spin_once()
-            if not future.result().success:
-                raise UserError(f"the gate refused '{name}': {future.result().message}")
-            return str(future.result().message)
+            response = future.result()
+            done = response.accepted if hasattr(response, "accepted") else response.success
+            if not done:
+                raise UserError(f"the gate refused '{name}': {response.message}")
+            return str(response.message)
         finally:
             self._node.destroy_client(client)
 
