@@ -14,7 +14,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from lmtrack_ros import interface
+from lmtrack_ros import interface, trackers
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
 from lmtrack_ros.core.records import (
@@ -38,6 +38,7 @@ from lmtrack_ros.phantoms import open_phantom
 from lmtrack_ros.recording import Recording
 from lmtrack_ros.ros.convert import make, message_class
 from lmtrack_ros.ros.image import read_image
+from lmtrack_ros.trackers.correlation import CorrelationTracker
 
 MODALITY = Modality.ULTRASOUND
 LONG_AGO = make("builtin_interfaces/msg/Time", sec=0, nanosec=5)
@@ -179,15 +180,157 @@ class TestTracker:
         )
         ros.spin_until(lambda: matched((images, geometries)))
         moved = ImageGeometry(MODALITY, (0.5, 0.5, 0.0), Mount.PATIENT, frames[0].geometry.pose)
-        for frame in frames[:3]:
+        for frame in frames[:4]:
             images.publish(image(frame))
             if frame is not frames[1]:
-                geometries.publish(interface.image_geometry(make, moved, frame.stamp_ns, "imager"))
+                message = interface.image_geometry(make, moved, frame.stamp_ns, "imager")
+                if frame is frames[3]:
+                    message.spacing = [0.0, 0.0, 0.0]
+                geometries.publish(message)
                 followed = len(landmarks)
                 ros.spin_until(lambda followed=followed: len(landmarks) > followed)
         ros.spin(0.2)
-        stamps = [interface.stamp_ns(m.header.stamp) for m in landmarks]
-        assert stamps == [frames[0].stamp_ns, frames[2].stamp_ns]
+        answers = [(interface.stamp_ns(m.header.stamp), m.faults) for m in landmarks]
+        missing = Reason.GEOMETRY_MISSING
+        assert answers == [(frames[0].stamp_ns, 0), (frames[2].stamp_ns, 0), (frames[3].stamp_ns, missing)]
+
+    def test_answers_every_frame_once_landmarks_are_marked(self, ros: Any, frames: list[Frame]) -> None:
+        """With what is wrong with it, at its stamp; the tracker goes on as if it had not been."""
+        node = ros.add(TrackerNode, landmarks=["vein"], pixels=[178.0, 124.0])
+        landmarks, images = ros.listen("landmarks"), ros.publisher("image")
+        geometries = ros.publisher("image_geometry")
+        ros.spin_until(lambda: matched((images, geometries)))
+        geometries.publish(geometry(frames[0]))
+        ros.spin_until(lambda: node._geometry is not None)
+        stamps_ns = iter(range(NS_PER_S, 100 * NS_PER_S, 33 * NS_PER_MS))
+
+        def answer(pixels: np.ndarray, **header: Any) -> LandmarkSet:
+            stamp_ns = next(stamps_ns)
+            message = interface.image(make, pixels, stamp_ns, "imager")
+            for field, value in header.items():
+                setattr(message, field, value)
+            images.publish(message)
+            ros.spin_until(lambda: landmarks and interface.stamp_ns(landmarks[-1].header.stamp) == stamp_ns)
+            found = interface.read_landmark_array(landmarks[-1])
+            assert (found.model, found.marking) == ("correlation", 1)
+            assert 0 < found.stamps.received_ns <= found.stamps.tracked_ns
+            return found
+
+        def assert_good(frame: Frame) -> None:
+            found = answer(frame.image)
+            assert found.faults == 0
+            assert [e.status for e in found.estimates] == [Status.TRACKED]
+
+        assert_good(frames[0])
+        junk = {
+            Reason.BLACK_IMAGE: np.zeros_like(frames[1].image),
+            Reason.SATURATED_IMAGE: np.full_like(frames[1].image, 255),
+            Reason.FROZEN_IMAGE: frames[1].image,
+        }
+        assert_good(frames[1])
+        answer(frames[1].image)
+        for fault, pixels in reversed(junk.items()):
+            found = answer(pixels)
+            assert found.faults == fault
+            assert [(e.id, e.status) for e in found.estimates] == [("vein", Status.LOST)]
+        assert_good(frames[2])
+        for pixels, header in (
+            (frames[3].image[:100], {}),
+            (frames[3].image.astype(np.uint16), {}),
+            (frames[3].image, {"encoding": "yuv422"}),
+            (frames[3].image, {"data": array.array("B", b"123")}),
+        ):
+            found = answer(pixels, **header)
+            assert (found.faults, found.estimates) == (Reason.GEOMETRY_CHANGED, ())
+        assert_good(frames[4])
+
+        unusable = geometry(frames[0])
+        unusable.spacing = [0.0, 0.0, 0.0]
+        geometries.publish(unusable)
+        ros.spin_until(lambda: node._geometry is None)
+        found = answer(frames[5].image)
+        assert (found.faults, found.estimates) == (Reason.GEOMETRY_MISSING, ())
+        assert frames[0].geometry is not None
+        moved = replace(frames[0].geometry, spacing_mm=(0.6, 0.5, 0.0))
+        for i, (offered, fault) in enumerate(((moved, Reason.GEOMETRY_CHANGED), (frames[0].geometry, 0)), 6):
+            before = node._geometry
+            geometries.publish(interface.image_geometry(make, offered, 1, "imager"))
+            ros.spin_until(lambda before=before: node._geometry is not before)
+            assert answer(frames[i].image).faults == fault
+        (session,) = {m.session for m in landmarks}
+        assert session != 0
+
+    def test_marks_that_are_refused_leave_what_was_followed(self, ros: Any, frames: list[Frame]) -> None:
+        """Here because the next frame, on which they are to be marked, is black."""
+        _, landmarks, images = self.start(ros, frames, landmarks=["vein"], pixels=[178.0, 124.0])
+        images.publish(image(frames[0]))
+        ros.spin_until(lambda: bool(landmarks))
+        request = self.request(ids=["other"], pixels=[100.0, 100.0])
+        assert ros.call(INITIALIZE, "initialize_landmarks", request).accepted
+        images.publish(image(replace(frames[1], image=np.zeros_like(frames[1].image))))
+        ros.spin_until(lambda: len(landmarks) > 1)
+        assert landmarks[-1].faults == Reason.BLACK_IMAGE
+        assert [e.id for e in landmarks[-1].estimates] == ["vein"]
+        assert ros.call(INITIALIZE, "initialize_landmarks", request).accepted
+        images.publish(image(frames[2]))
+        ros.spin_until(lambda: len(landmarks) > 2)
+        assert [e.id for e in landmarks[-1].estimates] == ["other"]
+        assert [m.marking for m in landmarks] == [1, 1, 2]
+        assert len({m.session for m in landmarks}) == 1
+
+    def test_second_publisher_of_images_is_a_fault(self, ros: Any, frames: list[Frame]) -> None:
+        """One that was started again is none."""
+        _, landmarks, images = self.start(ros, frames, landmarks=["vein"], pixels=[178.0, 124.0])
+        other = ros.publisher("image")
+        ros.spin_until(lambda: matched((other,)))
+
+        def faults(publisher: Any, frame: Frame) -> int:
+            publisher.publish(image(frame))
+            ros.spin_until(
+                lambda: landmarks and interface.stamp_ns(landmarks[-1].header.stamp) == frame.stamp_ns
+            )
+            return int(landmarks[-1].faults)
+
+        restarted = [faults(images if i < 2 else other, frames[i]) for i in range(4)]
+        assert restarted == [0, 0, 0, 0]
+        mixed = [faults((images, other)[i % 2], frames[i]) for i in range(4, 8)]
+        assert mixed[-1] == Reason.SECOND_PUBLISHER
+
+    def test_only_the_trackers_that_run_are_imported(
+        self, ros: Any, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The parameters of the others may stand in the configuration, but not beside their groups."""
+        monkeypatch.setitem(trackers._BUILT_IN, "absent", "no_such_module:Tracker")
+        ros.add(TrackerNode, absent__gain=1.0)
+        with pytest.raises(UserError, match=r"Did you mean 'correlation\.nearness'"):
+            ros.add(TrackerNode, correlation__neerness=1.0)
+        with pytest.raises(UserError, match="would agree with itself"):
+            ros.add(TrackerNode, second_opinion=True)
+
+    def test_second_opinion_stands_beside_the_first(
+        self, ros: Any, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(trackers._BUILT_IN, "renamed", f"{__name__}:Renamed")
+        _, landmarks, images = self.start(
+            ros,
+            frames,
+            tracker="renamed",
+            second_opinion=True,
+            correlation__patch_half_width_px=16,
+            landmarks=["vein"],
+            pixels=[178.0, 124.0],
+        )
+        for frame in frames[:3]:
+            images.publish(image(frame))
+            ros.spin_until(
+                lambda: landmarks and interface.stamp_ns(landmarks[-1].header.stamp) == frame.stamp_ns  # noqa: B023
+            )
+        found = interface.read_landmark_array(landmarks[-1])
+        assert found.model == "renamed"
+        (estimate,) = found.estimates
+        assert estimate.second_opinion_mm is not None
+        apart_mm = estimate.second_opinion_mm - estimate.position_mm
+        assert 0 < np.linalg.norm(apart_mm) < 0.5, "another patch, nearly the same place"
 
     def test_can_be_stopped_and_started_again(self, ros: Any, frames: list[Frame]) -> None:
         node, landmarks, images = self.start(ros, frames, landmarks=["vein"], pixels=[178.0, 124.0])
@@ -197,6 +340,16 @@ class TestTracker:
         ros.spin_until(lambda: matched((images,)))
         images.publish(image(frames[0]))
         ros.spin_until(lambda: bool(landmarks))
+
+
+class Renamed(CorrelationTracker):
+    """Stands for a model: the second opinion comes from the same method with another patch."""
+
+    name = "renamed"
+
+    def update(self, frame: Frame) -> LandmarkSet:
+        """Return what correlation finds, under another name."""
+        return replace(super().update(frame), model=self.name)
 
 
 def test_unknown_parameters_and_trackers_are_named(ros: Any) -> None:
