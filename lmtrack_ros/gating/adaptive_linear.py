@@ -100,16 +100,18 @@ class AdaptiveLinear:
         if self._learnt_at_s - self._solved_at_s >= _SOLVE_INTERVAL_S or jitter_ns > _JITTER_NS:
             self._solve(horizon_ns)
 
-        features = self._features[:, None, :]  # (N, 1, F)
-        displacement = features @ self._weights  # (N, 1, 3)
-        situation = self._situation
-        situation[:, :3] = displacement.transpose(0, 2, 1)
-        np.multiply(features[:, 0, -_ALIKE:], _ALIKE_WEIGHTS, out=situation[:, 3:-2, 0])
-        situation[:, -1] = (situation[:, :-2] ** 2).sum(axis=1)
-        alike = np.exp(self._comparison @ situation)  # (N, M, 1)
-        residual = (self._residuals @ alike)[..., 0]  # (N, 4), the last is the sum of the weights
+        features = self._features[:, None]  # (N, 1, F)
+        displacement = (features @ self._weights)[:, 0]  # (N, 3)
+        # exp(-|a - b|² / (2 bandwidth²)) for each example a and the present b; the product with
+        # (b, -1/2, -|b|²/2) gives a b - |a|²/2 - |b|²/2
+        present = self._present
+        present[:, 0, :3] = displacement
+        np.multiply(self._features[:, -_ALIKE:], _ALIKE_WEIGHTS, out=present[:, 0, 3:-2])
+        present[:, 0, -1] = -0.5 * (present[:, 0, :-2] ** 2).sum(axis=1)
+        alike = np.exp((present * self._sharpness) @ self._situations[..., : self._known])  # (N, 1, M)
+        residual = (self._residuals @ alike.transpose(0, 2, 1))[..., 0]  # (N, 4), last the sum of weights
         # the 1 keeps the correction small where little is alike
-        displacement = displacement[:, 0] + residual[:, :3] / (residual[:, 3:] + 1.0)
+        displacement += residual[:, :3] / (residual[:, 3:] + 1.0)
         displacement *= horizon_ns / self._solved_ns
         predicted: Array = self._positions[self._end - 1] + displacement + self.intake.unseen
         return predicted
@@ -133,12 +135,14 @@ class AdaptiveLinear:
         self._learning_s = 0.0
         self._learnt_at_s = self._solved_at_s = -math.inf
         self._gram = np.zeros((n, _FEATURES, _FEATURES))
-        self._moment = np.zeros((n, _FEATURES, 3 * _STEPS))
-        self._example_features = np.zeros((n, _EXAMPLES, _FEATURES))
-        self._example_targets = np.zeros((n, _EXAMPLES, 3 * _STEPS))
-        self._count = 0
-        # of the present: expected displacement, features, 1, squared norm
-        self._situation = np.ones((n, 3 + _ALIKE + 2, 1))
+        self._moment = np.zeros((n, _STEPS, _FEATURES, 3))
+        # of each example: its features, how it went on, and since the last solution what is compared
+        # with the present (expected displacement, some features, |all these|², 1)
+        self._example_features = np.zeros((n, _FEATURES, _EXAMPLES))
+        self._example_targets = np.zeros((n, _STEPS, 3, _EXAMPLES))
+        self._situations = np.ones((n, 3 + _ALIKE + 2, _EXAMPLES))
+        self._present = np.full((n, 1, 3 + _ALIKE + 2), -0.5)
+        self._count = self._known = 0
         self._solved_ns = 0
 
     def _remember(self, stamp_ns: int, positions: Array) -> None:
@@ -157,10 +161,13 @@ class AdaptiveLinear:
     def _interpolated(self, times_s: Array) -> Array:
         """Return the (T, N, 3) positions at (T,) past times."""
         after = np.maximum(self._times_s[: self._end].searchsorted(times_s), 1)
-        left_s = self._times_s[after - 1]
-        share = np.maximum((times_s - left_s) / (self._times_s[after] - left_s), 0.0)
-        left = self._positions[after - 1]
-        positions: Array = left + share[:, None, None] * (self._positions[after] - left)
+        before = after - 1
+        left_s = self._times_s.take(before)
+        share = np.maximum((times_s - left_s) / (self._times_s.take(after) - left_s), 0.0)
+        left = self._positions.take(before, axis=0)
+        positions: Array = self._positions.take(after, axis=0) - left
+        positions *= share[:, None, None]
+        positions += left
         return positions
 
     def _observe(self, time_s: float, positions: Array) -> None:
@@ -174,8 +181,7 @@ class AdaptiveLinear:
 
     def _learn(self, time_s: float, positions: Array, features: Array) -> None:
         """Take up one example: what the motion was like at a time, and how it went on."""
-        followed = (self._interpolated(time_s + _HORIZONS_S) - positions).transpose(1, 0, 2)
-        targets = followed.reshape(len(positions), -1)  # (N, step and axis)
+        targets = (self._interpolated(time_s + _HORIZONS_S) - positions).transpose(1, 0, 2)  # (N, step, 3)
         elapsed_s = time_s - self._learnt_at_s
         if self._count:
             self._learning_s += elapsed_s
@@ -184,47 +190,39 @@ class AdaptiveLinear:
         self._gram *= fading
         self._gram += features[:, :, None] * features[:, None, :]
         self._moment *= fading
-        self._moment += features[:, :, None] * targets[:, None, :]
+        self._moment += features[:, None, :, None] * targets[:, :, None, :]
         slot = self._count % _EXAMPLES
-        self._example_features[:, slot] = features
-        self._example_targets[:, slot] = targets
+        self._example_features[..., slot] = features
+        self._example_targets[..., slot] = targets
         self._count += 1
 
     def _at_horizon(self, by_step: Array, horizon_ns: int) -> Array:
-        """Interpolate (..., step and axis) to (..., 3); the displacement at horizon 0 is none."""
+        """Interpolate (N, step, ...) to (N, ...); the displacement at horizon 0 is none."""
         step, rest_ns = divmod(horizon_ns, _STEP_NS)
         share = rest_ns / _STEP_NS
-        at: Array = np.zeros(1) if step == 0 else (1 - share) * by_step[..., 3 * step - 3 : 3 * step]
-        if share:
-            at = at + share * by_step[..., 3 * step : 3 * step + 3]
-        return at
+        if not share:
+            return by_step[:, step - 1]
+        at: Array = share * by_step[:, step]
+        return at if step == 0 else at + (1 - share) * by_step[:, step - 1]
 
     def _solve(self, horizon_ns: int) -> None:
-        """Make weights and residuals of the examples for one horizon."""
+        """Make the weights for one horizon, and with them the residuals of the examples."""
         self._solved_ns = horizon_ns
         self._solved_at_s = self._learnt_at_s
-        known = slice(min(self._count, _EXAMPLES))
-        features = self._example_features[:, known]
+        self._known = m = min(self._count, _EXAMPLES)
         self._weights = np.linalg.solve(
             self._gram + _RIDGE_MM2 * _EYE, self._at_horizon(self._moment, horizon_ns)
         )  # (N, F, 3)
-        expected = features @ self._weights  # (N, M, 3)
-        n, m, _ = expected.shape
-        self._residuals = np.ones((n, 4, m))
-        targets = self._at_horizon(self._example_targets[:, known], horizon_ns)
-        self._residuals[:, :3] = (targets - expected).transpose(0, 2, 1)
+        expected = self._weights.transpose(0, 2, 1) @ self._example_features[..., :m]  # (N, 3, M)
+        self._residuals = np.ones((len(expected), 4, m))
+        targets = self._at_horizon(self._example_targets[..., :m], horizon_ns)
+        np.subtract(targets, expected, out=self._residuals[:, :3])
 
-        # One product with the present situation gives -|a - b|² / (2 bandwidth²) for every example:
-        # its rows are 2 a, -|a|² and -1, those of the present b, 1 and |b|².
-        comparison = np.empty((n, m, 3 + _ALIKE + 2))
-        comparison[..., :3] = expected
-        comparison[..., 3:-2] = features[..., -_ALIKE:] * _ALIKE_WEIGHTS
-        situations = comparison[..., :-2]
-        norms = (situations**2).sum(axis=2)
-        spread = norms.mean(axis=1) - (situations.mean(axis=1) ** 2).sum(axis=1)
-        situations *= 2
-        comparison[..., -2] = -norms
-        comparison[..., -1] = -1.0
+        self._situations[:, :3, :m] = expected
+        compared = self._situations[:, :-2, :m]
+        np.multiply(self._example_features[:, -_ALIKE:, :m], _ALIKE_WEIGHTS[:, None], out=compared[:, 3:])
+        squares = (compared**2).sum(axis=1)
+        self._situations[:, -2, :m] = squares
+        spread = squares.mean(axis=1) - (compared.mean(axis=2) ** 2).sum(axis=1)
         # the floor is far below what anything measures
-        comparison *= 0.5 / (_BANDWIDTH**2 * np.maximum(spread, 1e-6))[:, None, None]
-        self._comparison = comparison
+        self._sharpness = 1.0 / (_BANDWIDTH**2 * np.maximum(spread, 1e-6))[:, None, None]
