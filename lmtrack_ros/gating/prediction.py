@@ -26,8 +26,8 @@ _RETURN = 0.9
 class PredictorParameters:
     """How latency is compensated, and when not.
 
-    Errors are distances between a prediction and the position measured when it comes due, for the worst
-    landmark; 95 % of those within the window are smaller than the value a limit applies to.
+    An error is the distance between a prediction and the position measured when it comes due, for the
+    worst landmark; limits apply to what 95 % of those within the window are not larger than.
     """
 
     kind: str = parameter(
@@ -46,7 +46,7 @@ class PredictorParameters:
     )
     max_error_mm: float = parameter(
         6.0,
-        "with a larger error, or one larger than that of standing still, nothing is predicted, mm",
+        "with a larger error, or a mean one larger than that of standing still, nothing is predicted, mm",
         minimum=0.0,
         maximum=50.0,
     )
@@ -161,20 +161,28 @@ class _Errors:
             _, old_mm = self._scored.popleft()
             del self._sorted[bisect_left(self._sorted, old_mm)]
 
-    def percentile_95_mm(self) -> float | None:
-        """Return what 95 % are not larger than, or None while too few are known."""
-        if not self._scored or self._scored[-1][0] - self._scored[0][0] < _MIN_SCORED_S * NS_PER_S:
-            return None
+    @property
+    def telling(self) -> bool:
+        """Whether enough is known to judge by."""
+        scored = self._scored
+        return bool(scored) and scored[-1][0] - scored[0][0] >= _MIN_SCORED_S * NS_PER_S
+
+    def percentile_95_mm(self) -> float:
+        """Return what 95 % are not larger than."""
         return self._sorted[math.ceil(0.95 * len(self._sorted)) - 1]
+
+    def mean_mm(self) -> float:
+        """Return the mean: unlike the percentile it does not turn on the few errors of one cough."""
+        return sum(self._sorted) / len(self._sorted)
 
 
 class MonitoredPredictor:
     """Predicts, and checks each prediction against the position measured when it comes due.
 
-    A predictor is used while its error is below that of standing still and below a limit; it is judged
-    further while it is not used, and used again once it is good again, by a tenth. It must prove
-    itself before it is used at all. The error of what is in use widens the margin, and says that neither
-    is good enough where it stays too large.
+    A predictor is used while its mean error is below that of standing still and 95 % of its errors are
+    below a limit. It is judged further while it is not used, and used again once it is good again, by a
+    tenth. It must prove itself before it is used at all. The error of what is in use, prediction or
+    standing still, widens the margin; where it stays too large, neither is good enough.
 
     With kind ``none`` nothing is judged: nobody asked for a prediction.
 
@@ -261,16 +269,18 @@ class MonitoredPredictor:
 
     def _judge(self, stamp_ns: int) -> None:
         limits = self.parameters
-        predicted_mm = self._predicted_errors.percentile_95_mm()
-        standing_mm = self._standing_errors.percentile_95_mm()
-        if predicted_mm is not None and standing_mm is not None:
-            # back and forth at the limit would be two different gates in turn
+        predicted, standing = self._predicted_errors, self._standing_errors
+        if predicted.telling:
+            # back and forth at a limit would be two different gates in turn
             slack = 1.0 if self._using else _RETURN
-            self._using = predicted_mm <= slack * min(standing_mm, limits.max_error_mm)
-
-        error_mm = predicted_mm if self._using else standing_mm
-        if error_mm is None:
+            self._using = (
+                predicted.mean_mm() <= slack * standing.mean_mm()
+                and predicted.percentile_95_mm() <= slack * limits.max_error_mm
+            )
+        in_use = predicted if self._using else standing
+        if not in_use.telling:
             return
+        error_mm = in_use.percentile_95_mm()
         self._margin_mm = max(error_mm - limits.allowed_error_mm, 0.0)
         if error_mm <= limits.diverged_mm:
             self._too_large_since_ns = None

@@ -486,11 +486,14 @@ def test_real_breathing() -> None:
         scored = (time_s >= 20) & (time_s + 0.3 <= time_s[-1])
         truth = np.stack([np.interp(time_s + 0.3, time_s, axis) for axis in axes], axis=1)
         for kind in KINDS:
-            predictor = make_predictor(kind)
+            monitored = MonitoredPredictor(PredictorParameters(kind=kind))
             for i, position_mm in enumerate(trace_mm):
-                predictor.add(T0 + round(time_s[i] * NS_PER_S), position_mm[None])
+                stamp_ns = T0 + round(time_s[i] * NS_PER_S)
+                prediction = monitored.update(stamp_ns, position_mm[None], HORIZON_NS)
                 if scored[i]:
-                    squares[kind] += float(((predictor.predict(HORIZON_NS)[0] - truth[i]) ** 2).sum())
+                    squares[kind] += float(((prediction.positions_mm[0] - truth[i]) ** 2).sum())
+                    assert prediction.predicting or kind != "adaptive_linear"
+                    assert not prediction.diverged
     rms = {kind: np.sqrt(s / squares["none"]) for kind, s in squares.items()}
     assert rms["adaptive_linear"] < 0.5
     assert rms["adaptive_linear"] < rms["constant_velocity"]
