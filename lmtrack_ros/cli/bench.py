@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.evaluation.step_cost import measure_step_cost
 from lmtrack_ros.ros.benchmark import measure
 
 
@@ -22,8 +23,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
     if arguments.frames < 1 or not arguments.rate_hz > 0:
         raise UserError("--frames and --rate-hz must be positive")
+    step_cost = measure_step_cost()
     with tempfile.TemporaryDirectory() as directory:
-        result = {"cores": os.cpu_count(), **measure(arguments.frames, arguments.rate_hz, Path(directory))}
+        transport = measure(arguments.frames, arguments.rate_hz, Path(directory))
+    result = {"cores": os.cpu_count(), **transport, "step_cost": step_cost}
     if arguments.json:
         sys.stdout.write(json.dumps(result) + "\n")
         return 0
@@ -34,4 +37,13 @@ def run(arguments: argparse.Namespace) -> int:
             f"p95 {latency['p95']:.1f}, p99 {latency['p99']:.1f}, max {latency['max']:.1f} ms\n"
         )
     sys.stdout.write(f"ratio p50 {result['ratio']['p50']:.2f}, p99 {result['ratio']['p99']:.2f}\n")
+    sys.stdout.write(
+        f"one frame's cost, {step_cost['setting']}; bare box test p50 "
+        f"{step_cost['plain_box_test_ms']['p50']:.3f} ms\n"
+    )
+    for kind, cost in step_cost["gate_and_couch_ms"].items():
+        sys.stdout.write(
+            f"  predictor {kind:20} p50 {cost['p50']:.3f}, p99 {cost['p99']:.3f} ms, "
+            f"{step_cost['ratio_p50'][kind]:.0f} box tests\n"
+        )
     return 0

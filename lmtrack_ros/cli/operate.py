@@ -26,8 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=(*_ACTIONS, _CONFIRM),
-        help="arm or disarm the gate; hold the beam or release the hold; acknowledge what has latched; let the "
-        "couch track or stand still; propose, confirm or cancel a set-up shift",
+        help="arm or disarm the gate; hold the beam or release the hold; acknowledge what has latched; let "
+        "the couch track or stand still; propose, confirm or cancel a set-up shift",
     )
     parser.add_argument(
         "--shift",

@@ -7,9 +7,9 @@ import numpy as np
 
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.geometry import ISOCENTER, TABLE_TOP
-from lmtrack_ros.core.outline import interior
 from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.core.records import NS_PER_MS, Estimate, LandmarkSet, Reason, Status
+from lmtrack_ros.gating.contour import interior
 from lmtrack_ros.gating.couch_history import CouchHistory
 from lmtrack_ros.gating.prediction import MonitoredPredictor, Prediction, PredictorParameters
 from lmtrack_ros.gating.target import CENTROID, EACH, GROUPS, RIGID, Points, Target, centroid, rigid

@@ -102,10 +102,12 @@ def test_rule_about_ros_would_notice() -> None:
         assert any(ROS_PACKAGES.fullmatch(n) for n in names), part
 
 
-@pytest.mark.parametrize("module", [m for m in FILES if unit(m) in ("core", "gating")])
-def test_core_and_gating_need_numpy_only(module: str) -> None:
-    others = {n.split(".")[0] for n in imported(module)} - set(sys.stdlib_module_names)
-    assert others <= {"numpy", "lmtrack_ros"}
+@pytest.mark.parametrize(
+    ("part", "needs"), [("core", {"numpy"}), ("gating", {"numpy", "scipy"})], ids=["core", "gating"]
+)
+def test_core_and_gating_need_little(part: str, needs: set[str]) -> None:
+    names = {n.split(".")[0] for m in FILES if unit(m) == part for n in imported(m)}
+    assert names - set(sys.stdlib_module_names) - {"lmtrack_ros"} == needs
 
 
 @pytest.mark.parametrize(

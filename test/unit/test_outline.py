@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lmtrack_ros.core.geometry import ImageGeometry, Modality
-from lmtrack_ros.core.outline import contour_of_mask, interior
+from lmtrack_ros.gating.contour import interior
+from lmtrack_ros.trackers.outline import contour_of_mask
 
 GEOMETRY = ImageGeometry(Modality.MR, (0.5, 2.0, 0.0))
 
@@ -31,7 +32,7 @@ def test_empty_mask_has_no_outline() -> None:
 
 def test_interior_of_a_tilted_triangle() -> None:
     corners = np.array([[0.0, 0.0, 0.0], [12.0, 0.0, 0.0], [0.0, 9.0, 9.0]])
-    points = interior(corners)
+    points = interior(corners)[:-3]  # without the corners
     np.testing.assert_allclose(points[:, 1], points[:, 2], atol=1e-9)
     np.testing.assert_allclose(points.mean(axis=0), corners.mean(axis=0), atol=0.2)
     # half of a triangle's height holds three quarters of its area
@@ -42,3 +43,22 @@ def test_interior_of_a_tilted_triangle() -> None:
 def test_outline_without_area_is_its_corners(corners: int) -> None:
     line = np.outer(np.arange(corners), (1.0, 2.0, 3.0))
     assert interior(line).tolist() == line.tolist()
+
+
+def test_interior_of_a_ring_cut_open_leaves_its_hole_out() -> None:
+    """A polygon need not be convex."""
+    angle = np.linspace(0.1, 2 * np.pi - 0.1, 60)
+    ring = np.concatenate(
+        [
+            np.stack([r * np.cos(a), r * np.sin(a), 0 * a], axis=1)
+            for r, a in ((10.0, angle), (6.0, angle[::-1]))
+        ]
+    )
+    radii = np.linalg.norm(interior(ring), axis=1)
+    assert radii.min() > 5.9
+    assert radii.max() < 10.1
+
+
+def test_cost_does_not_depend_on_the_plane() -> None:
+    corners = np.array([[0.0, 0.0, 0.0], [0.0, 8.0, 0.0], [0.0, 8.0, 4.0], [0.0, 0.0, 4.0]])
+    assert len(interior(corners)) == 40 * 20 + 4
