@@ -142,7 +142,8 @@ def _parameters(folder: Path, args: argparse.Namespace) -> Mapping[str, Any]:
     path = find_config(config)
     section = load(path).get("tracker", {})
     try:
-        _, parameters = read_section({**section, "tracker": args.tracker})
+        # a tracker is scored by itself
+        _, parameters = read_section({**section, "tracker": args.tracker, "second_opinion": False})
     except UserError as error:
         raise UserError(f"'{path}': {error}") from error
     return parameters
