@@ -1,6 +1,5 @@
 """Where the couch was when a frame was acquired."""
 
-from bisect import bisect_left
 from collections import deque
 
 import numpy as np
@@ -42,16 +41,24 @@ class CouchHistory:
 
         Linear between two statuses; after the newest, its position while that is recent enough.
         """
-        stamps = [s.stamp_ns for s in self._statuses]
-        after = bisect_left(stamps, stamp_ns)
-        if after == len(stamps):
-            if not stamps or stamp_ns - stamps[-1] > self._max_age_ns:
-                return None
-            return self._statuses[-1].position_mm
-        if stamps[after] == stamp_ns:
-            return self._statuses[after].position_mm
-        if after == 0 or stamps[after] - stamps[after - 1] > self._max_age_ns:
+        newest = self.newest
+        if newest is None:
             return None
-        left, right = self._statuses[after - 1], self._statuses[after]
-        share = (stamp_ns - left.stamp_ns) / (right.stamp_ns - left.stamp_ns)
-        return left.position_mm + share * (right.position_mm - left.position_mm)
+        if newest.stamp_ns < stamp_ns:
+            return newest.position_mm if stamp_ns - newest.stamp_ns <= self._max_age_ns else None
+        after = newest
+        # the time asked for is a recent one
+        for before in reversed(self._statuses):
+            if before.stamp_ns <= stamp_ns:
+                return self._between(before, after, stamp_ns)
+            after = before
+        return None
+
+    def _between(self, before: CouchStatus, after: CouchStatus, stamp_ns: int) -> Array | None:
+        if before.stamp_ns == stamp_ns:
+            return before.position_mm
+        span_ns = after.stamp_ns - before.stamp_ns
+        if span_ns > self._max_age_ns:
+            return None
+        share = (stamp_ns - before.stamp_ns) / span_ns
+        return before.position_mm + share * (after.position_mm - before.position_mm)

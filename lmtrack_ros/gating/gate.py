@@ -260,15 +260,17 @@ class Gate:
         if self._latency_ns(0.95) > self.parameters.latency_budget_ms * NS_PER_MS:
             reasons |= Reason.LATENCY_OVER_BUDGET
 
-        self.latch(reasons)
+        if reasons:
+            self.latch(reasons)
         reasons |= self.standing_reasons
         horizon_ns = self.horizon_ns(self.parameters.beam_latency_ms)
         assessment = self._assessor.assess(
             landmarks, reasons, horizon_ns, is_new=is_new, needs_couch=self.needs_couch
         )
         target, margin_mm = assessment.target, assessment.margin_mm
-        self.latch(target.reasons)
-        reasons |= target.reasons
+        if target.reasons:
+            self.latch(target.reasons)
+            reasons |= target.reasons
         self._good_targets = 0 if reasons else self._good_targets + is_new
         wait = Reason(0) if self._good_targets >= self.parameters.resume_frames else Reason.DWELL
         self.target = replace(target, reasons=reasons or wait)
