@@ -139,10 +139,12 @@ class Gate:
         gives them anew.
 
         Raises:
-            UserError: something has latched and must be acknowledged first.
+            UserError: something has latched and must be acknowledged first, or the couch is at fault.
         """
         if self._latched:
             raise UserError(f"acknowledge first: {names(self._latched)}")
+        if self._couch_at_fault:
+            raise UserError("the couch is at fault")
         self._forget_frames()
         self._assessor.forget_captured_references()
         self._armed = True
@@ -162,8 +164,12 @@ class Gate:
         self._operator_hold = False
 
     def acknowledge(self) -> Reason:
-        """Let go of what has latched, and return it; the frames from now on are judged afresh."""
-        acknowledged, self._latched = self._latched, Reason(0)
+        """Let go of what has latched, and return it; the frames from now on are judged afresh.
+
+        A fault that the couch still reports stays latched.
+        """
+        lasting = self._latched & Reason.COUCH_FAULT if self._couch_at_fault else Reason(0)
+        acknowledged, self._latched = self._latched & ~lasting, lasting
         self._forget_frames()
         if acknowledged & _MOTION_UNKNOWN:
             self._forget_motion()

@@ -618,8 +618,19 @@ def test_couch_fault_latches_until_acknowledged() -> None:
 def test_acknowledging_does_not_clear_a_fault_that_the_couch_still_reports() -> None:
     gate = opened()
     couch_says(10, fault="motor")(gate)
-    gate.acknowledge()
+    assert gate.acknowledge() == NOTHING
+    couch_says(20)(gate)
     assert feed(gate, 40).reasons == Reason.COUCH_FAULT
+    assert gate.acknowledge() == Reason.COUCH_FAULT
+
+
+def test_gate_is_not_armed_while_the_couch_is_at_fault() -> None:
+    gate = Gate(PARAMETERS, SESSION)
+    couch_says(10, fault="motor")(gate)
+    with pytest.raises(UserError, match="the couch is at fault"):
+        gate.arm()
+    couch_says(20)(gate)
+    gate.arm()
 
 
 @pytest.mark.parametrize("reason", list(LATCHING), ids=lambda reason: str(reason.name))

@@ -281,15 +281,18 @@ class Treatment(RuleBasedStateMachine):
         assert entry.message
         if action == "arm":
             # a couch that stirred may have latched while the beam was held anyway
-            self.latched |= entry.reasons & LATCHING
-            assert entry.accepted == (self.latched == NOTHING)
+            if self.armed:
+                self.latched |= entry.reasons & LATCHING
+            assert entry.accepted == (entry.reasons & LATCHING == NOTHING)
+            assert not entry.accepted or self.latched == NOTHING
             self.armed = self.armed or entry.accepted
             if entry.accepted:
                 self.forget_frames()
         elif action == "disarm":
             self.armed = False
         elif action == "acknowledge":
-            self.latched, self.jumped = NOTHING, False
+            # a fault that the couch still reports stays
+            self.latched, self.jumped = self.latched & entry.reasons, False
             self.forget_frames()
         elif action in ("hold", "release"):
             self.held = action == "hold"
