@@ -19,6 +19,7 @@ VERBS = {
     "evaluate": "score a tracker on an annotated sequence",
     "convert": "turn any source of frames into a rosbag2 recording",
     "faults": "inject every fault into the live graph and see how it answers",
+    "qa": "check gate, prediction and couch on a phantom that follows motion traces, in lock-step and live",
     "bench": "measure speed, as ratios within one run",
     "doctor": "say what of the environment is there, and what to do about the rest",
 }

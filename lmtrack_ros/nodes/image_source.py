@@ -77,7 +77,7 @@ class ImageSource(ManagedNode):
         self._truth = self.publisher("truth")
         self._clock_publisher = self.publisher("/clock") if p.publish_clock else None
         self._clock_ns = 0
-        self._counters = Counters(self, self._counts)
+        self._counters = Counters(self, lambda: self._counts)
         self._fixed_transform = TransformPublisher(self, static=True)
         self._moving_transform = TransformPublisher(self)
         self._published_geometry: ImageGeometry | None = None
