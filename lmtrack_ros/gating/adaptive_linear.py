@@ -32,8 +32,8 @@ _JITTER_NS = 10 * NS_PER_MS
 _MEMORY_S = 60.0
 _RIDGE_MM2 = 1.0
 _EXAMPLES = 400
-# frames nearer than this to the last example teach nothing new
-_SPACING_NS = 80 * NS_PER_MS
+# frames nearer than this to the last example teach little new
+_SPACING_NS = 150 * NS_PER_MS
 _SOLVE_INTERVAL_S = 0.25
 _BANDWIDTH = 0.15
 _LEARNING_S = 4.0
@@ -45,13 +45,13 @@ _EYE = np.eye(_FEATURES)
 class AdaptiveLinear:
     """Ridge regression on the last seconds of 3-D motion, corrected by what followed in similar situations.
 
-    Linear regression relearnt online does as well on breathing as recurrent networks or better
-    (Lombardo et al., Radiation Oncology 2023, 10.1186/s13014-023-02341-1). Here the displacement over
-    the horizon is regressed on past positions and a running mean, all three axes together and relative to
-    the newest position: standing still is what the ridge shrinks towards, and a drift does no harm.
-    Old examples fade with a time constant of 60 s. The Gaussian-weighted mean residual of
-    the remembered examples most like the present (Nadaraya-Watson) is then added: breathing in and out
-    differ, which no linear rule can tell.
+    On respiratory motion, linear regression adapted online predicts better than recurrent networks ("Online
+    prediction for respiratory movement compensation", Radiation Oncology 18:149, 2023,
+    10.1186/s13014-023-02341-1). Here the displacement over the horizon is regressed on past positions and
+    a running mean, all three axes together and relative to the newest position: standing still is what
+    the ridge shrinks towards, and a drift does no harm. Old examples fade with a time constant of 60 s.
+    The Gaussian-weighted mean residual of the remembered examples most like the present (Nadaraya-Watson)
+    is then added: breathing in and out differ, which no linear rule can tell.
 
     Positions between frames are interpolated, so frame rates may vary and frames may be missing. Every
     example teaches all horizons up to 1 s at once, hence a horizon may change without learning anew.
@@ -135,7 +135,7 @@ class AdaptiveLinear:
         self._learning_s = 0.0
         self._learnt_at_s = self._solved_at_s = -math.inf
         self._gram = np.zeros((n, _FEATURES, _FEATURES))
-        self._moment = np.zeros((n, _STEPS, _FEATURES, 3))
+        self._moment = np.zeros((n, _FEATURES, 3 * _STEPS))
         # of each example: its features, how it went on, and since the last solution what is compared
         # with the present (expected displacement, some features, |all these|², 1)
         self._example_features = np.zeros((n, _FEATURES, _EXAMPLES))
@@ -190,7 +190,7 @@ class AdaptiveLinear:
         self._gram *= fading
         self._gram += features[:, :, None] * features[:, None, :]
         self._moment *= fading
-        self._moment += features[:, None, :, None] * targets[:, :, None, :]
+        self._moment += features[:, :, None] * targets.reshape(-1, 1, 3 * _STEPS)
         slot = self._count % _EXAMPLES
         self._example_features[..., slot] = features
         self._example_targets[..., slot] = targets
@@ -210,8 +210,9 @@ class AdaptiveLinear:
         self._solved_ns = horizon_ns
         self._solved_at_s = self._learnt_at_s
         self._known = m = min(self._count, _EXAMPLES)
+        moment = self._moment.reshape(-1, _FEATURES, _STEPS, 3).transpose(0, 2, 1, 3)
         self._weights = np.linalg.solve(
-            self._gram + _RIDGE_MM2 * _EYE, self._at_horizon(self._moment, horizon_ns)
+            self._gram + _RIDGE_MM2 * _EYE, self._at_horizon(moment, horizon_ns)
         )  # (N, F, 3)
         expected = self._weights.transpose(0, 2, 1) @ self._example_features[..., :m]  # (N, 3, M)
         self._residuals = np.ones((len(expected), 4, m))

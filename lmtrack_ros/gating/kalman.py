@@ -15,7 +15,7 @@ class ConstantVelocity:
 
     The continuous white-noise-acceleration model, discretised for the time dt since the last frame
     (Bar-Shalom, Li & Kirubarajan, Estimation with Applications to Tracking and Navigation, 2001,
-    eq. 6.2.2-12): F = [[1, dt], [0, 1]], Q = q [[dt³/3, dt²/2], [dt²/2, dt]]. The covariance depends
+    section 6.2.2): F = [[1, dt], [0, 1]], Q = q [[dt³/3, dt²/2], [dt²/2, dt]]. The covariance depends
     on the stamps alone, so all axes and landmarks share one.
 
     Args:

@@ -15,7 +15,7 @@ from lmtrack_ros.gating.intake import Intake, Verdict
 from lmtrack_ros.gating.kalman import ConstantVelocity
 
 # Predictions nearer to each other than this are not scored separately.
-_SCORING_NS = 80 * NS_PER_MS
+_SCORING_NS = 150 * NS_PER_MS
 # Scores from less than this say nothing yet, s.
 _MIN_SCORED_S = 2.0
 # The share of a limit that a predictor which fell behind must reach before it is used again.
@@ -146,6 +146,15 @@ def make_predictor(kind: str) -> Predictor:
     return kinds[kind]()
 
 
+def _distance_mm(expected_mm: Array, actual_mm: Array) -> float:
+    """Return the largest distance of a landmark in (N, 3) positions, along the axes that are known."""
+    # for one or two landmarks quicker than arrays
+    return max(
+        math.hypot(*(e - a for e, a in zip(expected, actual, strict=True) if e == e))
+        for expected, actual in zip(expected_mm.tolist(), actual_mm.tolist(), strict=True)
+    )
+
+
 class _Errors:
     """The distances, mm, scored within a sliding window, kept sorted for their percentile."""
 
@@ -256,16 +265,10 @@ class MonitoredPredictor:
                 share = (due_ns - last_ns) / (stamp_ns - last_ns)
                 actual_mm = last_mm + share * (newest_mm - last_mm)
             if predicted_mm is not None:
-                self._predicted_errors.add(due_ns, self._distance_mm(predicted_mm, actual_mm))
-            self._standing_errors.add(due_ns, self._distance_mm(standing_mm, actual_mm))
+                self._predicted_errors.add(due_ns, _distance_mm(predicted_mm, actual_mm))
+            self._standing_errors.add(due_ns, _distance_mm(standing_mm, actual_mm))
             scored = True
         return scored
-
-    def _distance_mm(self, expected_mm: Array, actual_mm: Array) -> float:
-        squares = (expected_mm - actual_mm) ** 2
-        unseen = self._predictor.intake.unseen
-        squares[unseen != unseen] = 0.0
-        return math.sqrt(squares.sum(axis=1).max())
 
     def _judge(self, stamp_ns: int) -> None:
         limits = self.parameters
