@@ -135,7 +135,14 @@ class Assessor:
         self._prediction = None
 
     def assess(
-        self, landmarks: LandmarkSet, standing: Reason, horizon_ns: int, *, is_new: bool, needs_couch: bool
+        self,
+        landmarks: LandmarkSet,
+        standing: Reason,
+        *,
+        horizon_ns: int,
+        interval_ns: int,
+        is_new: bool,
+        needs_couch: bool,
     ) -> Assessment:
         """Judge one frame.
 
@@ -143,6 +150,8 @@ class Assessor:
             landmarks: in ``isocenter`` or ``table_top``.
             standing: what holds the beam anyway; references are only captured where nothing does.
             horizon_ns: how far after its exposure the frame must tell the future.
+            interval_ns: between frames, for which the decision is in force: the target must be inside at the
+                middle of it and a quarter before and after.
             is_new: whether the frame adds to the motion.
             needs_couch: whether the couch's position must be known in any case.
         """
@@ -169,18 +178,19 @@ class Assessor:
             return Assessment(Target(reasons=Reason.LANDMARK_UNCERTAIN, couch_mm=couch_mm))
         displacements = points.positions_mm - points.planned_mm
         target = Target(_mean(displacements), (x, y, z), Reason(0), couch_mm, float(points.radii_mm.max()))
-        extra_mm, expected = 0.0, displacements
+        expected = displacements
         if self.predicts:
             prediction = self._predict(points, landmarks.stamp_ns, target, horizon_ns, is_new)
-            extra_mm = prediction.margin_mm
             couch_then_mm = self._expected_couch_mm(couch_mm, landmarks.stamp_ns + horizon_ns)
             expected = prediction.positions_mm + couch_then_mm - points.planned_mm
             if prediction.diverged:
                 target = replace(target, reasons=Reason.PREDICTOR_DIVERGED)
-        if self.parameters.rule == PERCENT_OUTSIDE:
-            margin_mm = self._contour_margin_mm(points, estimates, expected, extra_mm)
+            way = self._way_mm(points, couch_mm, prediction) * (interval_ns / 4 / horizon_ns)
+            margin_mm = -prediction.margin_mm + min(
+                self._margin_mm(points, estimates, d) for d in (expected - way, expected, expected + way)
+            )
         else:
-            margin_mm = self._margin_mm(points, expected, extra_mm)
+            margin_mm = self._margin_mm(points, estimates, expected)
         predicted_mm = _mean(points.planned_mm + expected)
         if not (x and y and z):
             predicted_mm = np.where(target.observed, predicted_mm, np.nan)
@@ -273,6 +283,11 @@ class Assessor:
             return rigid(points, target_mm, observed)
         return points
 
+    def _way_mm(self, points: Points, couch_mm: Array | None, prediction: Prediction) -> Array:
+        """Return (N, 3) how far each point goes from now until the end of the horizon."""
+        motion_mm = points.positions_mm if couch_mm is None else points.positions_mm - couch_mm
+        return prediction.positions_mm - motion_mm
+
     def _predict(
         self, points: Points, stamp_ns: int, target: Target, horizon_ns: int, is_new: bool
     ) -> Prediction:
@@ -299,17 +314,17 @@ class Assessor:
         share = max(0, stamp_ns - newest.stamp_ns) / _COUCH_SPEED_SPAN_NS
         return newest.position_mm + share * (newest.position_mm - before_mm)
 
-    def _margin_mm(self, points: Points, displacements_mm: Array, extra_mm: float) -> float:
+    def _margin_mm(self, points: Points, estimates: list[Estimate], displacements_mm: Array) -> float:
+        if self.parameters.rule == PERCENT_OUTSIDE:
+            return self._contour_margin_mm(points, estimates, displacements_mm)
         known = self._known(displacements_mm)
         if len(self._windows) == 1:
             margins = self._windows[0].margins_mm(known)
         else:
             margins = np.array([w.margin_mm(d) for w, d in zip(self._windows, known, strict=True)])
-        return float((margins - points.radii_mm).min()) - extra_mm
+        return float((margins - points.radii_mm).min())
 
-    def _contour_margin_mm(
-        self, points: Points, estimates: list[Estimate], displacements_mm: Array, extra_mm: float
-    ) -> float:
+    def _contour_margin_mm(self, points: Points, estimates: list[Estimate], displacements_mm: Array) -> float:
         """Return by how much the window may shrink until the allowed share of a contour lies outside."""
         margins = []
         for window, estimate, displacement_mm, radius_mm in zip(
@@ -319,7 +334,7 @@ class Assessor:
             distances_mm = np.sort(window.margins_mm(self._known(inside_mm)))
             allowed = int(len(distances_mm) * self.parameters.max_percent_outside / 100.0)
             margins.append(distances_mm[min(allowed, len(distances_mm) - 1)] - radius_mm)
-        return float(min(margins)) - extra_mm
+        return float(min(margins))
 
     def _known(self, displacements_mm: Array) -> Array:
         """Return displacements with zero on free axes, which may be unobserved."""

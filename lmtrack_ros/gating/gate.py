@@ -271,7 +271,12 @@ class Gate:
         reasons |= self.standing_reasons
         horizon_ns = self.horizon_ns(self.parameters.beam_latency_ms)
         assessment = self._assessor.assess(
-            landmarks, reasons, horizon_ns, is_new=is_new, needs_couch=self.needs_couch
+            landmarks,
+            reasons,
+            horizon_ns=horizon_ns,
+            interval_ns=self._interval_ns(),
+            is_new=is_new,
+            needs_couch=self.needs_couch,
         )
         target, margin_mm = assessment.target, assessment.margin_mm
         if target.reasons:
@@ -313,8 +318,11 @@ class Gate:
         Args:
             latency_ms: from the decision until the beam or the couch has followed it.
         """
-        interval_ns = min(self.ledger.frame_interval_ns(), self._max_age_ns)
-        return self.ledger.total_ns(0.5) + int(latency_ms * NS_PER_MS) + interval_ns // 2
+        latency_ns = self.ledger.total_ns(0.5) + int(latency_ms * NS_PER_MS)
+        return max(1, latency_ns + self._interval_ns() // 2)
+
+    def _interval_ns(self) -> int:
+        return min(self.ledger.frame_interval_ns(), self._max_age_ns)
 
     # the rules -----------------------------------------------------------------------------------
 
