@@ -11,6 +11,8 @@ from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, CouchMode, CouchShift
 from lmtrack_ros.gating.target import Target
 
 _AXES = range(3)
+# a slower low-pass is for drift, which needs no prediction
+_PREDICTED_LOW_PASS_MS = 500.0
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ class CouchParameters:
         0.1, "a new target nearer than this to the last one is not sent, mm", minimum=0.0, maximum=20.0
     )
     low_pass_ms: float = parameter(
-        0.0,
-        "time constant of what the couch follows: 0 for all motion, 20000 for drift only, which leaves "
-        "what is faster to the gate, ms",
+        100.0,
+        "time constant of what the couch follows: 20000 for drift only, which leaves what is faster to the "
+        "gate; not less than the error of the couch's time stamps, or the couch may swing, ms",
         minimum=0.0,
         maximum=600_000.0,
     )
@@ -163,7 +165,9 @@ class CouchController:
 
     The image shows the target where the couch had carried it at acquisition. With that taken out,
     the wanted position does not depend on the motion under way, so a delayed command cannot
-    make the loop oscillate.
+    make the loop oscillate. Where the couch's time stamps are wrong, something of its motion remains: its
+    speed times that error. A low-pass with a time constant not below the error keeps the gain of
+    that remainder under one at every frequency, whatever the delay.
 
     From frame to frame, what is sent moves towards what is wanted like a couch that starts, runs and
     brakes within its limits, and stops there without running past. It starts from where the couch is.
@@ -186,7 +190,11 @@ class CouchController:
             age_ns: of the frame when its shift is sent.
             interval_ns: between frames: a target is reached, on average, half of it after it is taken up.
         """
-        return age_ns + int(self.parameters.response_ms * NS_PER_MS) + interval_ns // 2
+        low_pass_ms, response_ms = self.parameters.low_pass_ms, self.parameters.response_ms
+        if low_pass_ms <= _PREDICTED_LOW_PASS_MS:
+            # it delays what is much slower than itself by its time constant
+            response_ms += low_pass_ms
+        return age_ns + int(response_ms * NS_PER_MS) + interval_ns // 2
 
     def update(self, target: Target, stamp_ns: int, predicted_mm: Array | None = None) -> CouchShift:
         """Return the shift for one frame; of mode NONE while not tracking or the target is not certain.
