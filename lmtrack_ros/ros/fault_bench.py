@@ -29,17 +29,18 @@ _URI = "phantom:ultrasound"
 _WINDOW_MM = 30.0
 _START_TIMEOUT_S = 60.0
 _CALL_TIMEOUT_S = 10.0
-_BEAM_TIMEOUT_S = 15.0
+_BEAM_TIMEOUT_S = 30.0
 _RESUME_TIMEOUT_S = 4.0
 _FIRST_MESSAGE_TIMEOUT_S = 5.0
 _STEADY_S = 0.4
 _POLL_S = 0.02
+_FOLLOWING_S = 1.0
 _STILL_HELD_S = 1.0
 _REMARK_S = 1.0
 _ATTEMPTS = 3
 _JUMP_S = 1.0
 _STOPPED_S, _RUNNING_S = 0.4, 0.1
-_ROOM_BYTES = 256 * 1024
+_ROOM_BYTES = 64 * 1024
 _SECOND_GATE = "second_gating"
 _RECORDED = ("image", "image_geometry", "landmarks", "gate", "couch_status", "couch_shift")
 
@@ -112,7 +113,11 @@ class FaultBench:
             self._gate_on_simulated_time = False
             self._graphs += 1
             self.processes = stack.enter_context(
-                Processes([self._description(n) for n in self._nodes], self._namespace, self._log_directory)
+                Processes(
+                    [self._description(n) for n in self._nodes if n != "recorder"],
+                    self._namespace,
+                    self._log_directory,
+                )
             )
             self._stack = stack.pop_all()
         try:
@@ -148,7 +153,7 @@ class FaultBench:
         return node
 
     def start_again(self, name: str) -> None:
-        """Start a node that was killed."""
+        """Start a node that does not run."""
         self.processes.start(self._description(name))
 
     def _require_gate(self, simulated: bool) -> None:
@@ -249,9 +254,12 @@ class FaultBench:
     def _run(self, fault: Fault) -> Run:
         watch = self.injector.watch
         self._require_gate(simulated=fault.where == "clock")
-        self.injector.set_couch_tracking(fault.couch_tracking, _CALL_TIMEOUT_S)
         for _ in range(_ATTEMPTS):
             self.bring_beam_on()
+            if fault.couch_tracking:
+                self.injector.set_couch_tracking(True, _CALL_TIMEOUT_S)
+                self.wait(_FOLLOWING_S)
+                self.bring_beam_on()
             watch.forget()
             injected_ns = self._strike(fault)
             held_ns = watch.off_after_ns(injected_ns)
@@ -266,7 +274,8 @@ class FaultBench:
         diagnosed = fault.reaction is Reaction.DIAGNOSE and self._was_told(fault)
         held_ns = watch.off_after_ns(injected_ns)
         reasons = watch.reasons_after(injected_ns)
-        self.injector.set_couch_tracking(False, _CALL_TIMEOUT_S)
+        if fault.couch_tracking:
+            self.injector.set_couch_tracking(False, _CALL_TIMEOUT_S)
         note = ""
         try:
             self.bring_beam_on()
@@ -364,12 +373,23 @@ class FaultBench:
         return began_ns
 
     def _fill_disk(self, fault: Fault) -> int:
-        """Let the recorder write only so much more, as a full disk would."""
-        storage = next(self._partial.glob("*/*.mcap"))
-        room = storage.stat().st_size + _ROOM_BYTES
-        process = self.processes.process_id("recorder")
+        """Start a recorder and let it write only so much more, as a full disk would."""
+        self.start_again("recorder")
+
+        def storage() -> Path | None:
+            return next(self._partial.glob("*/*.mcap"), None)
+
+        def records() -> bool:
+            file = storage()
+            return file is not None and file.stat().st_size > _ROOM_BYTES
+
+        self._await(records, _START_TIMEOUT_S, "nothing is recorded")
+        self.bring_beam_on()
+        file = storage()
+        assert file is not None
+        room = file.stat().st_size + _ROOM_BYTES
         injected_ns = time.monotonic_ns()
-        resource.prlimit(process, resource.RLIMIT_FSIZE, (room, room))
+        resource.prlimit(self.processes.process_id("recorder"), resource.RLIMIT_FSIZE, (room, room))
         self.wait(fault.duration_s)
         return injected_ns
 
@@ -386,5 +406,4 @@ class FaultBench:
         except UserError:
             saved = 0
         said = self.processes.log_file("recorder").read_text(errors="replace")
-        self.start_again("recorder")
         return saved > 0 and "File too large" in said

@@ -174,7 +174,14 @@ class FaultInjector:
         environment.prepare()
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
-        self._node = Node("faults", namespace=self._namespace, context=self._context)
+        self._node = Node(
+            "faults",
+            namespace=self._namespace,
+            context=self._context,
+            # each of them costs time with every message
+            start_parameter_services=False,
+            enable_rosout=False,
+        )
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._clients = {name: self._node.create_client(service, name) for name, service in _SERVICES.items()}
