@@ -72,14 +72,18 @@ class CouchWatch:
         self._still_mm = parameters.still_mm
         self._session = 0
         self._newest: CouchStatus | None = None
+        # until when the couch was sent somewhere; None once it has had its time to stop
+        self._ends_ns: int | None = None
         self.acknowledge()
 
     def acknowledge(self) -> None:
-        """Forget what was sent and where the couch was: an operator has looked at it."""
+        """Forget what was sent and where the couch was: an operator has looked at it.
+
+        A couch that has just been told to stop keeps its time to do so.
+        """
         self._unacknowledged: deque[tuple[int, int]] = deque()
         self._way: _Way | None = None
         self._sent: CouchShift | None = None
-        self._ends_ns: int | None = None
         self._anchor_mm: tuple[float, float, float] | None = None
         self._standing_off_ns = 0
 
@@ -87,8 +91,8 @@ class CouchWatch:
         """Take up a shift that is sent now; every one is to be given, in order."""
         if shift.mode is CouchMode.NONE or now_ns >= shift.valid_until_ns:
             if self._sent is not None:
+                self._ends_ns = min(now_ns, self._sent.valid_until_ns)
                 self._sent = None
-                self._ends_ns = now_ns
             return
         self._session = shift.session
         self._unacknowledged.append((shift.sequence, now_ns))
@@ -115,8 +119,10 @@ class CouchWatch:
                 waiting.popleft()
 
         reasons = self.tick(now_ns)
-        if self._way is None:
+        if self._ends_ns is None:
             return reasons | self._stirring(status)
+        if self._way is None:
+            return reasons
         point = _point(status.position_mm)
         if not self._way.is_near(point, now_ns, self._off_path_mm):
             reasons |= Reason.COUCH_OFF_PATH

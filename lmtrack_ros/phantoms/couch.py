@@ -13,7 +13,7 @@ from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, CouchMode, CouchShift,
 # with inertia or lag, the motion is followed in steps of at most this
 _STEP_NS = NS_PER_MS
 # nearer than this to where it settles, the couch stands
-_AT_REST_MM = 1e-3
+_AT_REST_MM = 0.05
 _RUNAWAY_MM_S = 4.0
 
 

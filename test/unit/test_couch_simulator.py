@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, CouchMode, CouchShift
-from lmtrack_ros.phantoms.couch import CouchSimulator, CouchSimulatorParameters
+from lmtrack_ros.phantoms.couch import CouchFailure, CouchSimulator, CouchSimulatorParameters
 
 T0 = 10 * NS_PER_S
 SESSION = 3
@@ -40,8 +40,8 @@ def shift(
     )
 
 
-def couch(dead_time_ms: float = 0.0, speed_mm_s: float = 10.0) -> CouchSimulator:
-    return CouchSimulator(CouchSimulatorParameters(dead_time_ms, speed_mm_s), T0)
+def couch(dead_time_ms: float = 0.0, speed_mm_s: float = 10.0, **parameters: float) -> CouchSimulator:
+    return CouchSimulator(CouchSimulatorParameters(dead_time_ms, speed_mm_s, **parameters), T0)
 
 
 def y_mm(simulator: CouchSimulator, at_ms: float) -> float:
@@ -189,3 +189,120 @@ def test_new_session_is_taken_up_once_the_last_shift_has_lapsed() -> None:
     simulator.command(replace(restarted, sequence=2), ms(300))
     assert simulator.advance(ms(300)).acknowledged_session == SESSION + 1
     assert y_mm(simulator, 5000) == -5
+
+
+# inertia, lag, backlash -----------------------------------------------------------------------
+
+
+def track(simulator: CouchSimulator, until_ms: int) -> np.ndarray:
+    """Return the positions (T, 3) every 10 ms from now on."""
+    return np.array([simulator.advance(ms(k)).position_mm for k in range(0, until_ms, 10)])
+
+
+def test_acceleration_limit() -> None:
+    simulator = couch(acceleration_mm_s2=20.0)
+    simulator.command(shift((0, 10, 0)), ms(0))
+    y = track(simulator, 2500)[:, 1]
+    assert np.diff(y, n=2).max() <= 20.0 * 0.01**2 + 1e-9
+    assert np.diff(y).max() == pytest.approx(0.1)
+    # half a second to start, half a second to stop, and half in between
+    assert y[150] == pytest.approx(10.0, abs=0.02)
+    assert y.max() <= 10 + 1e-9
+    assert y[-1] == 10
+
+
+def test_stop_takes_time_with_inertia() -> None:
+    simulator = couch(acceleration_mm_s2=20.0)
+    simulator.command(shift((0, 50, 0), 1), ms(0))
+    simulator.command(shift((0, 0, 0), 2, mode=CouchMode.NONE), ms(1000))
+    assert simulator.advance(ms(1000)).position_mm[1] == pytest.approx(7.5, abs=0.02)
+    assert simulator.advance(ms(1200)).moving
+    status = simulator.advance(ms(2000))
+    assert status.position_mm[1] == pytest.approx(10.0, abs=0.02)
+    assert not status.moving
+
+
+def test_emergency_stop_is_at_once() -> None:
+    simulator = couch(acceleration_mm_s2=20.0, lag_ms=100.0)
+    simulator.command(shift((0, 50, 0), 1), ms(0))
+    before = y_mm(simulator, 1000)
+    simulator.stop(ms(1000))
+    status = simulator.advance(ms(3000))
+    assert status.position_mm[1] == before
+    assert not status.moving
+
+
+def test_lag() -> None:
+    """A ramp is followed a time constant late, a stop exponentially."""
+    simulator = couch(lag_ms=100.0)
+    simulator.command(shift((0, 10, 0)), ms(0))
+    assert y_mm(simulator, 1000) == pytest.approx(9.0, abs=0.01)
+    assert simulator.advance(ms(1000)).moving
+    assert y_mm(simulator, 1100) == pytest.approx(10 - np.exp(-1), abs=0.01)
+    status = simulator.advance(ms(3000))
+    assert status.position_mm[1] == pytest.approx(10.0, abs=1e-3)
+    assert not status.moving
+
+
+def test_backlash_of_each_axis_on_its_reversal() -> None:
+    simulator = couch(backlash_mm=1.0)
+    simulator.command(shift((0, 5, 5), 1), ms(0))
+    assert simulator.advance(ms(2000)).position_mm.tolist() == [0, 4.5, 4.5]
+    simulator.command(shift((0, 2, 8), 2), ms(2000))
+    assert simulator.advance(ms(4000)).position_mm.tolist() == [0, 2.5, 7.5]
+    simulator.command(shift((0, 2.9, 8), 3), ms(4000))
+    assert simulator.advance(ms(6000)).position_mm.tolist() == [0, 2.5, 7.5]
+
+
+def test_steps_do_not_depend_on_when_it_is_asked() -> None:
+    parameters = {"acceleration_mm_s2": 30.0, "lag_ms": 60.0, "backlash_mm": 0.5}
+    coarse, fine = couch(50.0, **parameters), couch(50.0, **parameters)
+    for simulator in (coarse, fine):
+        simulator.command(shift((3, 10, -4)), ms(0))
+    for at_ms in range(0, 700, 7):
+        fine.advance(ms(at_ms))
+    np.testing.assert_allclose(
+        coarse.advance(ms(700)).position_mm, fine.advance(ms(700)).position_mm, atol=1e-3
+    )
+
+
+# failures -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failure", "moves", "acknowledges", "fault"),
+    [
+        (CouchFailure.NONE, True, True, ""),
+        (CouchFailure.SILENT, True, True, ""),
+        (CouchFailure.STUCK, False, True, ""),
+        (CouchFailure.UNACKNOWLEDGED, True, False, ""),
+        (CouchFailure.FAULT, False, True, "simulated fault"),
+    ],
+)
+def test_failures(failure: CouchFailure, moves: bool, acknowledges: bool, fault: str) -> None:
+    simulator = couch()
+    simulator.failure = failure
+    simulator.command(shift((0, 5, 0), 4), ms(0))
+    status = simulator.advance(ms(1000))
+    assert status.position_mm[1] == (5.0 if moves else 0.0)
+    assert status.acknowledged_sequence == (4 if acknowledges else 0)
+    assert status.fault == fault
+
+
+def test_runaway() -> None:
+    """It needs no command, and heeds none."""
+    simulator = couch()
+    simulator.failure = CouchFailure.OFF_PATH
+    simulator.command(shift((0, -5, 0), mode=CouchMode.NONE), ms(0))
+    status = simulator.advance(ms(1000))
+    assert np.linalg.norm(status.position_mm) == pytest.approx(4.0)
+    assert status.moving
+
+
+def test_failure_ends() -> None:
+    simulator = couch()
+    simulator.failure = CouchFailure.STUCK
+    simulator.command(shift((0, 5, 0)), ms(0))
+    simulator.advance(ms(1000))
+    simulator.failure = CouchFailure.NONE
+    assert y_mm(simulator, 2000) == 5
