@@ -322,16 +322,26 @@ class _Path:
 
         Braking at once always can: the speed before was one from which it could.
         """
-        limit_mm_s2, before = self._parameters.acceleration_limit_mm_s2, self._speed_mm_s
+        if self._can_stop(speed_mm_s, step_s):
+            return speed_mm_s
+        before = self._speed_mm_s
         before_mm_s = math.hypot(*before)
-        kept = max(0.0, 1 - limit_mm_s2 * step_s / before_mm_s) if before_mm_s > 0 else 0.0
-        for share in (1.0, 0.75, 0.5, 0.25):
+        drop_mm_s = self._parameters.acceleration_limit_mm_s2 * step_s
+        kept = max(0.0, 1 - drop_mm_s / before_mm_s) if before_mm_s > 0 else 0.0
+        for share in (0.75, 0.5, 0.25):
             speed = [before[i] * kept + (speed_mm_s[i] - before[i] * kept) * share for i in _AXES]
-            travel_s = step_s + math.hypot(*speed) / (2 * limit_mm_s2)
-            ends = (self._sent_mm[i] + speed[i] * travel_s for i in _AXES if self._axes[i])
-            if all(abs(end) <= self._parameters.range_mm for end in ends):
+            if self._can_stop(speed, step_s):
                 return speed
         return [s * kept for s in before]
+
+    def _can_stop(self, speed_mm_s: list[float], step_s: float) -> bool:
+        """Return whether it comes to rest within the range after one step at a speed."""
+        parameters = self._parameters
+        travel_s = step_s + math.hypot(*speed_mm_s) / (2 * parameters.acceleration_limit_mm_s2)
+        for i in _AXES:
+            if self._axes[i] and abs(self._sent_mm[i] + speed_mm_s[i] * travel_s) > parameters.range_mm:
+                return False
+        return True
 
 
 def _stopping_speed_mm_s(distance_mm: float, limit_mm_s2: float, step_s: float) -> float:

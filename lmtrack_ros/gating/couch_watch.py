@@ -4,8 +4,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, CouchMode, CouchShift, CouchStatus, Reason
 from lmtrack_ros.gating.couch_controller import CouchParameters
 
@@ -15,35 +14,36 @@ _LAG_NS = 2 * NS_PER_S
 _CORNER_SHARE = 0.1
 _MAX_CORNERS = 256
 
+# x, y, z in isocenter, mm: plain floats, as three are too few for an array to pay
+Point = tuple[float, float, float]
+
 
 @dataclass
 class _Way:
     """Where the couch was sent, one corner after the other, since it last stood still.
 
     Attributes:
-        corners: (when it was sent there, x, y, z), the first being where it came from.
+        corners: (when it was sent there, where), the first being where it came from.
     """
 
-    corners: deque[tuple[int, float, float, float]] = field(
-        default_factory=lambda: deque(maxlen=_MAX_CORNERS)
-    )
+    corners: deque[tuple[int, Point]] = field(default_factory=lambda: deque(maxlen=_MAX_CORNERS))
 
-    def lead_to(self, point: tuple[float, float, float], now_ns: int, apart_mm: float) -> None:
+    def lead_to(self, point: Point, now_ns: int, apart_mm: float) -> None:
         """Add a corner; one near to the last but one replaces the last."""
         corners = self.corners
-        if len(corners) > 2 and math.dist(corners[-1][1:], corners[-2][1:]) < apart_mm:
+        if len(corners) > 2 and math.dist(corners[-1][1], corners[-2][1]) < apart_mm:
             corners.pop()
-        corners.append((now_ns, *point))
+        corners.append((now_ns, point))
 
-    def is_near(self, point: tuple[float, float, float], now_ns: int, limit_mm: float) -> bool:
+    def is_near(self, point: Point, now_ns: int, limit_mm: float) -> bool:
         """Return whether a point is on the way; forgets what lies behind it and is old."""
         corners = self.corners
-        to = corners[-1]
+        to = corners[-1][1]
         if len(corners) == 1:
-            return math.dist(point, to[1:]) <= limit_mm
+            return math.dist(point, to) <= limit_mm
         for i in range(len(corners) - 2, -1, -1):
-            come = corners[i]
-            if _distance_mm(point, come[1:], to[1:]) <= limit_mm:
+            come = corners[i][1]
+            if _distance_mm(point, come, to) <= limit_mm:
                 # the couch may yet have to go all the way of the last seconds
                 for _ in range(i):
                     if corners[1][0] > now_ns - _LAG_NS:
@@ -84,7 +84,7 @@ class CouchWatch:
         self._unacknowledged: deque[tuple[int, int]] = deque()
         self._way: _Way | None = None
         self._sent: CouchShift | None = None
-        self._anchor_mm: tuple[float, float, float] | None = None
+        self._anchor_mm: Point | None = None
         self._standing_off_ns = 0
 
     def commanded(self, shift: CouchShift, now_ns: int) -> None:
@@ -110,7 +110,8 @@ class CouchWatch:
     def reported(self, status: CouchStatus, now_ns: int) -> Reason:
         """Take up what the couch reports; returns what is wrong with it now, zero for nothing."""
         newest = self._newest
-        if not np.isfinite(status.position_mm).all() or (newest and status.stamp_ns <= newest.stamp_ns):
+        point = _point(status.position_mm)
+        if not all(map(math.isfinite, point)) or (newest and status.stamp_ns <= newest.stamp_ns):
             return self.tick(now_ns)
         self._newest = status
         if status.acknowledged_session == self._session:
@@ -120,10 +121,9 @@ class CouchWatch:
 
         reasons = self.tick(now_ns)
         if self._ends_ns is None:
-            return reasons | self._stirring(status)
+            return reasons | self._stirring(point, status.moving)
         if self._way is None:
             return reasons
-        point = _point(status.position_mm)
         if not self._way.is_near(point, now_ns, self._off_path_mm):
             reasons |= Reason.COUCH_OFF_PATH
         if self._sent is not None and newest is not None:
@@ -139,16 +139,15 @@ class CouchWatch:
             return Reason.COUCH_TIMEOUT
         return Reason(0)
 
-    def _stirring(self, status: CouchStatus) -> Reason:
+    def _stirring(self, point: Point, moving: bool) -> Reason:
         """Return COUCH_MOVING where the couch moves although nothing was sent."""
-        point = _point(status.position_mm)
         anchor, self._anchor_mm = self._anchor_mm, self._anchor_mm or point
-        if status.moving or (anchor is not None and math.dist(point, anchor) > self._still_mm):
+        if moving or (anchor is not None and math.dist(point, anchor) > self._still_mm):
             self._anchor_mm = point
             return Reason.COUCH_MOVING
         return Reason(0)
 
-    def _stuck(self, point: tuple[float, float, float], sent: CouchShift, passed_ns: int) -> Reason:
+    def _stuck(self, point: Point, sent: CouchShift, passed_ns: int) -> Reason:
         """Return COUCH_OFF_PATH where the couch has stood far from where it was sent for too long."""
         anchor = self._anchor_mm
         if anchor is None or math.dist(point, anchor) > self._still_mm:
@@ -160,17 +159,18 @@ class CouchWatch:
         return Reason.COUCH_OFF_PATH if self._standing_off_ns > self._stuck_ns else Reason(0)
 
 
-def _point(position_mm: np.typing.NDArray[np.float64]) -> tuple[float, float, float]:
+def _point(position_mm: Array) -> Point:
     x, y, z = position_mm.tolist()
     return x, y, z
 
 
-def _distance_mm(point: tuple[float, ...], start: tuple[float, ...], end: tuple[float, ...]) -> float:
+def _distance_mm(point: Point, start: Point, end: Point) -> float:
     """Return the distance of a point from a line segment."""
-    way = [e - s for s, e in zip(start, end, strict=True)]
-    length2 = sum(w * w for w in way)
-    if length2 == 0:
-        return math.dist(point, start)
-    share = sum((p - s) * w for p, s, w in zip(point, start, way, strict=True)) / length2
-    share = min(max(share, 0.0), 1.0)
-    return math.dist(point, [s + w * share for s, w in zip(start, way, strict=True)])
+    (x, y, z), (u, v, w) = start, end
+    u, v, w = u - x, v - y, w - z
+    x, y, z = point[0] - x, point[1] - y, point[2] - z
+    length2 = u * u + v * v + w * w
+    if length2 > 0:
+        share = min(max((x * u + y * v + z * w) / length2, 0.0), 1.0)
+        x, y, z = x - u * share, y - v * share, z - w * share
+    return math.hypot(x, y, z)
