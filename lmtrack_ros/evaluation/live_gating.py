@@ -1,6 +1,7 @@
 """What a recorded live run of the phantom shows of gate, prediction, couch and latency."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from scipy.interpolate import CubicSpline
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import Array
-from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, GateDecision, LandmarkSet
+from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, GateDecision, LandmarkSet, Reason
 from lmtrack_ros.evaluation.moving_target import Crossing, Latency, find_crossings, fit
 from lmtrack_ros.evaluation.programme import Programme
 from lmtrack_ros.recording import Recording
@@ -59,6 +60,7 @@ class LiveRun:
         predicted_mm: (D, 3) target's displacement from plan as predicted with each; NaN where not.
         horizon_s: (D,) how far ahead.
         frames: how many the phantom published while armed.
+        held_by: reasons for which decisions held, by name, and how many did.
     """
 
     time_s: Array
@@ -72,6 +74,7 @@ class LiveRun:
     predicted_mm: Array
     horizon_s: Array
     frames: int
+    held_by: Mapping[str, int]
 
     def beam(self, time_s: Array) -> NDArray[np.bool_]:
         """Return whether the beam is on at (T,) times."""
@@ -131,6 +134,8 @@ def read_live_run(
     if len(truth) < 2 or len(decided) < 2 or len(couch) < 2 or not marked_ns:
         raise UserError(f"{path} was stopped too early to say anything")
 
+    armed = [d for d in decisions if d.stamps.decided_ns >= armed_ns and not d.reasons & Reason.NOT_ARMED]
+
     # the phantom marks its landmarks on its very first frame
     def seconds(stamps_ns: Sequence[int] | NDArray[np.int64]) -> Array:
         return (np.asarray(stamps_ns, dtype=np.int64) - marked_ns) / NS_PER_S
@@ -141,6 +146,8 @@ def read_live_run(
         [[d.stamp_ns, d.stamps.received_ns, d.stamps.tracked_ns, d.stamps.decided_ns] for d in decided]
     )
     time_s = np.arange(seconds([armed_ns])[0], min(true_s[-1], seconds(stamps[-1:, 3])[0]), _GRID_S)
+    if not len(time_s):
+        raise UserError(f"{path}: no frame came in time after the gate was armed; the machine is too slow")
     couch_s = seconds([c.stamp_ns for c in couch])
     couch_mm = np.array([c.position_mm for c in couch])
     return LiveRun(
@@ -155,6 +162,7 @@ def read_live_run(
         predicted_mm=np.array([d.target_mm for d in decided]) - planned_mm,
         horizon_s=np.array([d.horizon_ms for d in decided]) / 1e3,
         frames=int(((true_s >= time_s[0]) & (true_s <= time_s[-1])).sum()),
+        held_by=dict(Counter(str(r.name) for d in armed for r in Reason if r & d.reasons)),
     )
 
 
@@ -170,6 +178,7 @@ def latency_figures(run: LiveRun, programme: Programme) -> dict[str, Any]:
         "hold_ms": _percentiles(hold_latencies_ms(run, programme.sines_s)),
         "frames_published": run.frames,
         "frames_decided": len(run.decided),
+        "held_by": dict(run.held_by),
     }
 
 

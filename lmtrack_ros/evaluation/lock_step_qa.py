@@ -149,15 +149,20 @@ def goals(done: LockStep) -> list[Goal]:
     return [*result, Goal(text, words, ratio is not None and ratio >= 3.0)]
 
 
-def couch_ratio(done: LockStep, imaging_ms: float) -> float | None:
-    """Return still over following residual motion, pooled as RMS over the time of the followable traces."""
+def couch_ratio(done: LockStep, imaging_ms: float, *, about_own_mean: bool = False) -> float | None:
+    """Return still over following residual motion, pooled as RMS over the time of the followable traces.
+
+    Args:
+        done: the runs.
+        imaging_ms: which of them.
+        about_own_mean: judge the still couch by the distance from the target's own mean, not from plan.
+    """
     runs = [done.couch[imaging_ms][i] for i in done.followable]
     if not runs:
         return None
-    still, following = (
-        np.concatenate([getattr(r, name) for r in runs]) for name in ("still_mm", "following_mm")
-    )
-    return float(np.sqrt((still**2).sum() / (following**2).sum()))
+    still = [r.still_mm - r.still_mm.mean(axis=0) if about_own_mean else r.still_mm for r in runs]
+    squares = (float((np.concatenate(part) ** 2).sum()) for part in (still, [r.following_mm for r in runs]))
+    return float(np.sqrt(np.divide(*squares)))
 
 
 def summary(done: LockStep) -> dict[str, Any]:
@@ -177,6 +182,7 @@ def summary(done: LockStep) -> dict[str, Any]:
             {
                 "imaging_latency_ms": imaging_ms,
                 "pooled_ratio": couch_ratio(done, imaging_ms),
+                "pooled_ratio_about_own_mean": couch_ratio(done, imaging_ms, about_own_mean=True),
                 "per_trace": {t.name: _couch_summary(t, r) for t, r in zip(done.traces, runs, strict=True)},
             }
             for imaging_ms, runs in done.couch.items()

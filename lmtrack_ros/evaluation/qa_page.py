@@ -103,10 +103,11 @@ def _gate(summary: Mapping[str, Any], done: LockStep) -> list[str]:
         f"gate. The window is a box about exhale, set by one rule from the first {LEARN_S:g} s, which are "
         "not scored: half width 30 % of each axis' range then, at least 1.5 mm; 20 and 40 % are shown too. "
         "Its faces lie midway between the 0.1 mm steps of the recordings. All gates of one trace have the "
-        "same window, and no dwell time. The beam is judged every 10 ms by the true position, on straight "
-        f"lines between samples. Pooled: the {traces} of {len(done.traces)} "
-        f"traces with {POOLED_FROM_MM:g} mm or more peak to peak. Intervals: 95 %, bootstrap over traces, "
-        "several of which may be of one person.</p>",
+        "same window, and no dwell time; one that predicts asks for the target inside at the middle of the "
+        "time that a decision is in force, and a quarter of it before and after. The beam is judged every "
+        "10 ms by the true position, on straight lines between samples. Pooled: the "
+        f"{traces} of {len(done.traces)} traces with {POOLED_FROM_MM:g} mm or more peak to peak. Intervals: "
+        "95 %, bootstrap over traces, several of which may be of one person.</p>",
         _picture(
             qa_pictures.example(done),
             "A part of the trace of median extent. The grey line is what a gate without prediction acts on: "
@@ -224,9 +225,11 @@ def _couch(summary: Mapping[str, Any], done: LockStep) -> list[str]:
         f"(beside it {slow['imaging_latency_ms']:g} ms). Planned is the mean position of the first "
         f"{LEARN_S:g} s, which are not scored. Residual motion of the traces whose 99th percentile of speed "
         "the couch can reach, pooled: "
-        f"{_number(main['pooled_ratio'], 2)} times smaller ({_number(slow['pooled_ratio'], 2)} at "
+        f"{_number(main['pooled_ratio'], 1)} times smaller ({_number(slow['pooled_ratio'], 1)} at "
         f"{slow['imaging_latency_ms']:g} ms). A target that drifts is far from plan without the couch; "
-        "without drift, the still couch is judged by the distance from the target's own mean instead.</p>",
+        "without drift, the still couch is judged by the distance from the target's own mean instead: "
+        f"{_number(main['pooled_ratio_about_own_mean'], 1)} times "
+        f"({_number(slow['pooled_ratio_about_own_mean'], 1)}).</p>",
         _picture(qa_pictures.couch(done), "The target's distance from plan, couch still and following."),
         _table(
             [
@@ -349,6 +352,12 @@ def _live(summary: Mapping[str, Any], live: Mapping[str, LiveRun], programme: Pr
             beam,
         ),
     ]
+    for kind, f in summary["runs"].items():
+        held = ", ".join(f"{name} {number}" for name, number in f["latency"]["held_by"].items()) or "none"
+        parts.append(
+            f"<p class='muted'>{LABELS[kind]}: {f['latency']['frames_published']} frames published, "
+            f"{f['latency']['frames_decided']} decided on; decisions that held, by reason: {held}.</p>"
+        )
     couch = summary["runs"].get(ADAPTIVE, {}).get("couch")
     if couch and couch["ratio"] is not None:
         parts.append(

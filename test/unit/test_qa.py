@@ -182,6 +182,7 @@ def live_run(line_s: tuple[float, ...], beam_latency_s: float = 0.0) -> LiveRun:
         predicted_mm=at(frame_s + 0.1),
         horizon_s=np.full(len(frame_s), 0.1),
         frames=len(frame_s),
+        held_by={},
     )
 
 
