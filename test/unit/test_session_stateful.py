@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
-    precondition,
+    invariant,
     rule,
     run_state_machine_as_test,
 )
@@ -102,6 +102,7 @@ class Treatment(RuleBasedStateMachine):
         self.number = 0
         self.begin_session()
         self.arm_the_beam()
+        self.operator_calls(0, "arm")
 
     def begin_session(self) -> None:
         self.number += 1
@@ -119,6 +120,7 @@ class Treatment(RuleBasedStateMachine):
         self.beam = BeamEnable(self.number, VALIDITY_MS)
         self.beam_session = self.number
         self.delivered: tuple[GateDecision, int] | None = None
+        self.doubted_until_ns = 0
         self.beam_saw_jump = False
         self.beam.beam_on(self.now_ns, self.monotonic_ns)
 
@@ -156,9 +158,14 @@ class Treatment(RuleBasedStateMachine):
             assert decision.valid_until_ns == decision.stamp_ns
             assert np.isfinite(answer.shift.target_mm).all()
         self.beam_was_allowed = decision.state is GateState.BEAM_ON
+        self.deliver(decision)
+
+    def deliver(self, decision: GateDecision) -> None:
         self.beam.receive(decision, self.monotonic_ns)
-        if self.number == self.beam_session:
+        if decision.session == self.beam_session:
             self.delivered = decision, self.monotonic_ns
+        else:
+            self.doubted_until_ns = self.monotonic_ns + VALIDITY_MS * NS_PER_MS
 
     # what may happen -----------------------------------------------------------------------------
 
@@ -223,6 +230,7 @@ class Treatment(RuleBasedStateMachine):
     def several_good_frames(self, offset_mm: np.ndarray, count: int) -> None:
         for _ in range(count):
             self.good_frame(FRAME_MS, offset_mm)
+            self.beam_is_read(0)
 
     @rule(step_ms=STEPS_MS, offset_mm=INSIDE, axis=st.integers(0, 2), side=st.sampled_from([-1, 1]))
     def frame_outside(self, step_ms: int, offset_mm: np.ndarray, axis: int, side: int) -> None:
@@ -337,8 +345,7 @@ class Treatment(RuleBasedStateMachine):
             self.now_ns, self.number + 1000, 1, GateState.BEAM_ON, NOTHING, self.now_ns * 2
         )
         was_allowed = self.beam_was_allowed
-        self.beam.receive(foreign, self.monotonic_ns)
-        self.delivered = None
+        self.deliver(foreign)
         answer = self.session.hear(foreign, self.now_ns)
         if was_allowed:
             assert answer is not None
@@ -347,14 +354,13 @@ class Treatment(RuleBasedStateMachine):
         if self.armed:
             self.latched |= Reason.SECOND_PUBLISHER
         self.take(answer, "hear")
-        self.delivered = None
 
     @rule(step_ms=STEPS_MS, jump_ms=st.sampled_from([-5000, -300, -101, 101, 300, 5000]))
     def clock_is_set(self, step_ms: int, jump_ms: int) -> None:
         self.pass_time(step_ms)
-        self.beam.beam_on(self.now_ns, self.monotonic_ns)
-        was_allowed = self.beam_was_allowed
+        self.beam_is_read(0)
         self.take(self.session.tick(self.now_ns, self.monotonic_ns), "tick")
+        was_allowed = self.beam_was_allowed
         self.now_ns += jump_ms * NS_PER_MS
         answer = self.session.tick(self.now_ns, self.monotonic_ns)
         self.armed, self.jumped = False, True
@@ -365,16 +371,30 @@ class Treatment(RuleBasedStateMachine):
         self.take(answer, "tick")
         self.beam_saw_jump = True
 
-    @rule()
-    def gate_is_restarted(self) -> None:
+    @rule(treats=st.booleans())
+    def gate_is_restarted(self, treats: bool) -> None:
         """The beam stays armed with the session that is no more."""
         self.begin_session()
+        if treats:
+            self.treatment_goes_on()
+            self.several_good_frames(np.zeros(3), 8)
+
+    @rule()
+    def beam_alone_hears_another_gate(self) -> None:
+        """Our own has not heard it, or not yet, and goes on."""
+        foreign = GateDecision(self.now_ns, self.number + 1000, 1)
+        self.deliver(foreign)
+        self.several_good_frames(np.zeros(3), 8)
 
     @rule()
     def beam_is_armed(self) -> None:
         self.arm_the_beam()
 
-    @rule(later_ms=st.sampled_from([0, 0, 1, 60, 199, 249, 250, 300]))
+    @invariant()
+    def beam_is_read_after_everything(self) -> None:
+        self.beam_is_read(0)
+
+    @rule(later_ms=st.sampled_from([1, 60, 199, 249, 250, 300]))
     def beam_is_read(self, later_ms: int) -> None:
         """Read the beam line a little later, with no decision in between."""
         now_ns = self.now_ns + later_ms * NS_PER_MS
@@ -387,10 +407,10 @@ class Treatment(RuleBasedStateMachine):
         assert decision.state is GateState.BEAM_ON
         assert decision.session == self.beam_session
         assert not self.beam_saw_jump
+        assert monotonic_ns >= self.doubted_until_ns
         assert now_ns < decision.valid_until_ns
         assert monotonic_ns - arrived_ns < VALIDITY_MS * NS_PER_MS
 
-    @precondition(lambda self: not self.jumped)
     @rule()
     def treatment_goes_on(self) -> None:
         """Acknowledge, arm, and show a healthy couch and clean frames: the beam comes on within its dwell."""
@@ -402,14 +422,14 @@ class Treatment(RuleBasedStateMachine):
         self.operator_calls(0, "release")
         self.operator_calls(0, "arm")
         frames = max(self.parameters.resume_frames, 1 + int(np.ceil(self.parameters.dwell_ms / FRAME_MS)))
-        for index in range(frames):
-            assert not self.beam_was_allowed or index == frames
+        for _ in range(frames):
+            assert not self.beam_was_allowed
             self.good_frame(FRAME_MS, np.zeros(3))
         assert self.beam_was_allowed
 
 
 QUICK = settings(
-    max_examples=60,
+    max_examples=100,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
