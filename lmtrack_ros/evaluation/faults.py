@@ -364,7 +364,8 @@ def judge(fault: Fault, runs: Sequence[Run], limit_ms: float) -> Finding:
         detected = reason_names(reasons) or "nothing"
     else:
         detected = {Reaction.SKIP: "skipped", Reaction.DIAGNOSE: "diagnosed"}.get(fault.reaction, "nothing")
-        if fault.reaction is Reaction.DIAGNOSE and not all(run.diagnosed for run in runs):
+        told = all(run.diagnosed for run in runs) or fault.reaction is not Reaction.DIAGNOSE
+        if any(run.note for run in runs) or not told:
             detected = "nothing"
     faults = [why for run in runs if (why := _why_wrong(fault, run, limit_ms))]
     expected = ": ".join(filter(None, (fault.reaction.value, reason_names(fault.reasons))))

@@ -70,6 +70,7 @@ class FaultBench:
         self.rate_hz, self.max_age_ms = source.ultrasound.rate_hz, gating.max_age_ms
         self._out = out
         self._graphs = 0
+        self._tried = False
         self._recordings = 0
         self._namespace = f"faults_{os.getpid()}"
         overrides = {
@@ -121,7 +122,7 @@ class FaultBench:
             )
             self._stack = stack.pop_all()
         try:
-            self._await(lambda: self.injector.landmarks is not None, _START_TIMEOUT_S, "no landmarks")
+            self._await(lambda: self.injector.heard_ns("landmarks") > 0, _START_TIMEOUT_S, "no landmarks")
             self._await(lambda: self.injector.watch.newest is not None, _START_TIMEOUT_S, "no gate")
         except BaseException:
             self._stack.close()
@@ -182,7 +183,7 @@ class FaultBench:
             self.processes.check()
             if time.monotonic() > until:
                 raise UserError(f"{otherwise} within {timeout_s:g} s; see {self._log_directory}")
-            if time.monotonic() - max(self.injector.landmarks_ns / NS_PER_S, marked_s) > _REMARK_S:
+            if time.monotonic() - max(self.injector.heard_ns("landmarks") / NS_PER_S, marked_s) > _REMARK_S:
                 marked_s = time.monotonic()
                 self.injector.mark_landmarks()
             time.sleep(_POLL_S)
@@ -212,7 +213,7 @@ class FaultBench:
             self.wait(0.05)
             if time.monotonic() > until:
                 raise UserError(f"the beam does not come on: {said or self._standing()}")
-            if time.monotonic_ns() - self.injector.landmarks_ns > _REMARK_S * NS_PER_S:
+            if self._lacks_landmarks():
                 self.injector.mark_landmarks()
                 self.wait(_REMARK_S)
             try:
@@ -220,6 +221,11 @@ class FaultBench:
                 said = ""
             except UserError as error:
                 said = str(error)
+
+    def _lacks_landmarks(self) -> bool:
+        """Whether frames come and nothing is found in them, as after a restart of the tracker."""
+        since_ns = time.monotonic_ns() - int(_REMARK_S * NS_PER_S)
+        return self.injector.heard_ns("landmarks") < since_ns < self.injector.heard_ns("image")
 
     def _attend(self) -> None:
         """Acknowledge and arm where that is asked for."""
@@ -245,11 +251,13 @@ class FaultBench:
 
     def run(self, fault: Fault) -> Run:
         """Inject a fault once, and bring the beam back; the graph is started anew where that fails."""
+        self._tried = False
         try:
             return self._run(fault)
         except UserError as error:
             self._restart_all()
-            return Run(None, Reason(0), resumed_by_itself=False, recovered=False, note=str(error))
+            note = str(error) if self._tried else f"not tried: {error}"
+            return Run(None, Reason(0), resumed_by_itself=False, recovered=False, note=note)
 
     def _run(self, fault: Fault) -> Run:
         watch = self.injector.watch
@@ -261,6 +269,7 @@ class FaultBench:
                 self.wait(_FOLLOWING_S)
                 self.bring_beam_on()
             watch.forget()
+            self._tried = True
             injected_ns = self._strike(fault)
             held_ns = watch.off_after_ns(injected_ns)
             # on a busy machine the beam may have been held just before
@@ -345,18 +354,31 @@ class FaultBench:
         self.processes.kill(name)
         return killed_ns
 
+    def restart(self, name: str) -> None:
+        """Start a node that was killed, and wait until it is heard of.
+
+        Raises:
+            UserError: it is not, in time.
+        """
+        if name == "gating":
+            self._await_new_gate(lambda: self.start_again(name))
+            return
+        self.start_again(name)
+        started_ns = time.monotonic_ns()
+        topic = {"tracker": "landmarks", "image_source": "image"}.get(name, "couch_status")
+        heard = self.injector.heard_ns
+        self._await(lambda: heard(topic) > started_ns, _START_TIMEOUT_S, f"nothing on '{topic}'")
+
     def _kill_tracker(self, fault: Fault) -> int:
-        injected_ns = self.kill("tracker")
-        self.wait(fault.duration_s)
-        self.start_again("tracker")
-        until_ns = time.monotonic_ns()
-        self._await(lambda: self.injector.landmarks_ns > until_ns, _START_TIMEOUT_S, "no landmarks")
-        return injected_ns
+        return self._kill_and_restart("tracker", fault)
 
     def _kill_gate(self, fault: Fault) -> int:
-        injected_ns = self.kill("gating")
+        return self._kill_and_restart("gating", fault)
+
+    def _kill_and_restart(self, name: str, fault: Fault) -> int:
+        injected_ns = self.kill(name)
         self.wait(fault.duration_s)
-        self._await_new_gate(lambda: self.start_again("gating"))
+        self.restart(name)
         return injected_ns
 
     def _start_second_gate(self, fault: Fault) -> int:

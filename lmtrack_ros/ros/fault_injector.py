@@ -151,10 +151,7 @@ class FaultInjector:
     def __init__(self, namespace: str, validity_ms: float) -> None:
         self._namespace = namespace
         self.watch = BeamWatch(validity_ms)
-        self.landmarks: LandmarkSet | None = None
-        """The newest that came from the tracker."""
-        self.landmarks_ns = 0
-        """When they came, on the monotonic clock."""
+        self._heard_ns: dict[str, int] = {}
         self._lock = threading.Lock()
         self._publishers: dict[str, Any] = {}
         self._last: dict[str, Any] = {}
@@ -287,9 +284,11 @@ class FaultInjector:
     def _on_message(self, topic: str, message: Any) -> None:
         with self._lock:
             self._forward(topic, message)
-        if topic == "landmarks":
-            self.landmarks = interface.read_landmark_array(message)
-            self.landmarks_ns = time.monotonic_ns()
+        self._heard_ns[topic] = time.monotonic_ns()
+
+    def heard_ns(self, topic: str) -> int:
+        """Return when the last message came on a topic, on the monotonic clock, ns; 0: none has."""
+        return self._heard_ns.get(topic, 0)
 
     def _forward(self, topic: str, message: Any) -> None:
         now_ns = time.monotonic_ns()

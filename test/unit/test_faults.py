@@ -226,6 +226,8 @@ def test_one_bad_run_fails(fault: Fault, run: Run, why: str) -> None:
 def test_undetected_fault_is_called_nothing() -> None:
     assert judge(HOLD, [UNTOUCHED], LIMIT_MS).detected_as == "nothing"
     assert judge(DIAGNOSE, [TOLD, UNTOUCHED], LIMIT_MS).detected_as == "nothing"
+    not_tried = replace(UNTOUCHED, note="not tried: the beam was off")
+    assert judge(SKIP, [not_tried], LIMIT_MS).detected_as == "nothing"
 
 
 def test_worst_is_the_longest_of_all_runs() -> None:
