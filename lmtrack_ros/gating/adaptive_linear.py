@@ -40,6 +40,7 @@ _LEARNING_S = 4.0
 # of frames, enough for the oldest position and the longest horizon at 100 Hz
 _HISTORY = 430
 _EYE = np.eye(_FEATURES)
+_HORIZONS_IN_USE = 2
 
 
 class AdaptiveLinear:
@@ -54,7 +55,8 @@ class AdaptiveLinear:
     is then added: breathing in and out differ, which no linear rule can tell.
 
     Positions between frames are interpolated, so frame rates may vary and frames may be missing. Every
-    example teaches all horizons up to 1 s at once, hence a horizon may change without learning anew.
+    example teaches all horizons up to 1 s at once, hence a horizon may change without learning anew, and
+    two may be asked for in turn.
 
     Each landmark has its own regression; arrays have the landmarks first.
     """
@@ -96,23 +98,9 @@ class AdaptiveLinear:
         """Return the (N, 3) positions at the newest stamp + horizon; the newest ones until ready."""
         if not self.ready or not 0 < horizon_ns <= MAX_HORIZON_NS:
             return self.intake.newest_mm
-        jitter_ns = abs(horizon_ns - self._solved_ns)
-        if self._learnt_at_s - self._solved_at_s >= _SOLVE_INTERVAL_S or jitter_ns > _JITTER_NS:
-            self._solve(horizon_ns)
-
-        features = self._features[:, None]  # (N, 1, F)
-        displacement = (features @ self._weights)[:, 0]  # (N, 3)
-        # exp(-|a - b|² / (2 bandwidth²)) for each example a and the present b; the product with
-        # (b, -1/2, -|b|²/2) gives a b - |a|²/2 - |b|²/2
-        present = self._present
-        present[:, 0, :3] = displacement
-        np.multiply(self._features[:, -_ALIKE:], _ALIKE_WEIGHTS, out=present[:, 0, 3:-2])
-        present[:, 0, -1] = -0.5 * (present[:, 0, :-2] ** 2).sum(axis=1)
-        alike = np.exp((present * self._sharpness) @ self._situations[..., : self._known])  # (N, 1, M)
-        residual = (self._residuals @ alike.transpose(0, 2, 1))[..., 0]  # (N, 4), last the sum of weights
-        # the 1 keeps the correction small where little is alike
-        displacement += residual[:, :3] / (residual[:, 3:] + 1.0)
-        displacement *= horizon_ns / self._solved_ns
+        solution = self._solution(horizon_ns)
+        displacement = solution.displacement_mm(self._features)
+        displacement *= horizon_ns / solution.horizon_ns
         predicted: Array = self._positions[self._end - 1] + displacement + self.intake.unseen
         return predicted
 
@@ -133,17 +121,15 @@ class AdaptiveLinear:
         self._pending: deque[tuple[float, Array, Array]] = deque()
 
         self._learning_s = 0.0
-        self._learnt_at_s = self._solved_at_s = -math.inf
+        self._learnt_at_s = -math.inf
         self._gram = np.zeros((n, _FEATURES, _FEATURES))
         self._moment = np.zeros((n, _FEATURES, 3 * _STEPS))
-        # of each example: its features, how it went on, and since the last solution what is compared
-        # with the present (expected displacement, some features, |all these|², 1)
+        # of each example: its features, and how it went on
         self._example_features = np.zeros((n, _FEATURES, _EXAMPLES))
         self._example_targets = np.zeros((n, _STEPS, 3, _EXAMPLES))
-        self._situations = np.ones((n, 3 + _ALIKE + 2, _EXAMPLES))
-        self._present = np.full((n, 1, 3 + _ALIKE + 2), -0.5)
-        self._count = self._known = 0
-        self._solved_ns = 0
+        self._count = 0
+        # the beam's horizon, and the couch's
+        self._solutions: list[_Solution] = []
 
     def _remember(self, stamp_ns: int, positions: Array) -> None:
         if self._end == 2 * _HISTORY:
@@ -196,34 +182,91 @@ class AdaptiveLinear:
         self._example_targets[..., slot] = targets
         self._count += 1
 
-    def _at_horizon(self, by_step: Array, horizon_ns: int) -> Array:
-        """Interpolate (N, step, ...) to (N, ...); the displacement at horizon 0 is none."""
-        step, rest_ns = divmod(horizon_ns, _STEP_NS)
-        share = rest_ns / _STEP_NS
-        if not share:
-            return by_step[:, step - 1]
-        at: Array = share * by_step[:, step]
-        return at if step == 0 else at + (1 - share) * by_step[:, step - 1]
+    def _solution(self, horizon_ns: int) -> "_Solution":
+        """Return an up-to-date solution near a horizon."""
+        nearest = min(self._solutions, key=lambda s: abs(horizon_ns - s.horizon_ns), default=None)
+        if nearest is None or abs(horizon_ns - nearest.horizon_ns) > _JITTER_NS:
+            if nearest is None or len(self._solutions) < _HORIZONS_IN_USE:
+                nearest = _Solution(len(self._gram))
+                self._solutions.append(nearest)
+        elif self._learnt_at_s - nearest.solved_at_s < _SOLVE_INTERVAL_S:
+            return nearest
+        self._solve(nearest, horizon_ns)
+        return nearest
 
-    def _solve(self, horizon_ns: int) -> None:
-        """Make the weights for one horizon, and with them the residuals of the examples."""
-        self._solved_ns = horizon_ns
-        self._solved_at_s = self._learnt_at_s
-        self._known = m = min(self._count, _EXAMPLES)
+    def _solve(self, solution: "_Solution", horizon_ns: int) -> None:
+        known = min(self._count, _EXAMPLES)
         moment = self._moment.reshape(-1, _FEATURES, _STEPS, 3).transpose(0, 2, 1, 3)
-        self._weights = np.linalg.solve(
-            self._gram + _RIDGE_MM2 * _EYE, self._at_horizon(moment, horizon_ns)
-        )  # (N, F, 3)
-        expected = self._weights.transpose(0, 2, 1) @ self._example_features[..., :m]  # (N, 3, M)
+        solution.horizon_ns = horizon_ns
+        solution.solved_at_s = self._learnt_at_s
+        solution.solve(
+            self._gram,
+            _at_horizon(moment, horizon_ns),
+            self._example_features[..., :known],
+            _at_horizon(self._example_targets[..., :known], horizon_ns),
+        )
+
+
+class _Solution:
+    """The weights for one horizon, and the residuals that they leave of each example.
+
+    Args:
+        landmarks: how many there are.
+    """
+
+    def __init__(self, landmarks: int) -> None:
+        self.horizon_ns = 0
+        self.solved_at_s = -math.inf
+        # what is compared with the present, of each example: expected displacement, some features,
+        # |all these|², 1
+        self._situations = np.ones((landmarks, 3 + _ALIKE + 2, _EXAMPLES))
+        self._present = np.full((landmarks, 1, 3 + _ALIKE + 2), -0.5)
+
+    def displacement_mm(self, features: Array) -> Array:
+        """Return the (N, 3) displacement over the horizon from (N, F) features."""
+        displacement = (features[:, None] @ self._weights)[:, 0]
+        # exp(-|a - b|² / (2 bandwidth²)) for each example a and the present b; the product with
+        # (b, -1/2, -|b|²/2) gives a b - |a|²/2 - |b|²/2
+        present = self._present
+        present[:, 0, :3] = displacement
+        np.multiply(features[:, -_ALIKE:], _ALIKE_WEIGHTS, out=present[:, 0, 3:-2])
+        present[:, 0, -1] = -0.5 * (present[:, 0, :-2] ** 2).sum(axis=1)
+        alike = np.exp((present * self._sharpness) @ self._situations[..., : self._known])  # (N, 1, M)
+        residual = (self._residuals @ alike.transpose(0, 2, 1))[..., 0]  # (N, 4), last the sum of weights
+        # the 1 keeps the correction small where little is alike
+        displacement += residual[:, :3] / (residual[:, 3:] + 1.0)
+        return displacement
+
+    def solve(self, gram: Array, moment: Array, features: Array, targets: Array) -> None:
+        """Make the weights, and with them the residuals of the examples.
+
+        Args:
+            gram: (N, F, F) sum of products of features.
+            moment: (N, F, 3) sum of products of features and displacements.
+            features: (N, F, M) of the examples.
+            targets: (N, 3, M) their displacements.
+        """
+        self._known = m = features.shape[-1]
+        self._weights = np.linalg.solve(gram + _RIDGE_MM2 * _EYE, moment)  # (N, F, 3)
+        expected = self._weights.transpose(0, 2, 1) @ features  # (N, 3, M)
         self._residuals = np.ones((len(expected), 4, m))
-        targets = self._at_horizon(self._example_targets[..., :m], horizon_ns)
         np.subtract(targets, expected, out=self._residuals[:, :3])
 
         self._situations[:, :3, :m] = expected
         compared = self._situations[:, :-2, :m]
-        np.multiply(self._example_features[:, -_ALIKE:, :m], _ALIKE_WEIGHTS[:, None], out=compared[:, 3:])
+        np.multiply(features[:, -_ALIKE:], _ALIKE_WEIGHTS[:, None], out=compared[:, 3:])
         squares = (compared**2).sum(axis=1)
         self._situations[:, -2, :m] = squares
         spread = squares.mean(axis=1) - (compared.mean(axis=2) ** 2).sum(axis=1)
         # the floor is far below what anything measures
         self._sharpness = 1.0 / (_BANDWIDTH**2 * np.maximum(spread, 1e-6))[:, None, None]
+
+
+def _at_horizon(by_step: Array, horizon_ns: int) -> Array:
+    """Interpolate (N, step, ...) to (N, ...); the displacement at horizon 0 is none."""
+    step, rest_ns = divmod(horizon_ns, _STEP_NS)
+    share = rest_ns / _STEP_NS
+    if not share:
+        return by_step[:, step - 1]
+    at: Array = share * by_step[:, step]
+    return at if step == 0 else at + (1 - share) * by_step[:, step - 1]

@@ -19,6 +19,8 @@ from lmtrack_ros.gating.window import WindowParameters
 # over which the couch's speed is taken
 _COUCH_SPEED_SPAN_NS = 100 * NS_PER_MS
 
+_NOTHING = Reason(0)
+
 POINT, PERCENT_OUTSIDE = "point", "percent_outside"
 
 
@@ -79,6 +81,21 @@ class AssessmentParameters(WindowParameters):
 
 
 @dataclass(frozen=True, eq=False)
+class _Motion:
+    """What the predictor was told of a new frame.
+
+    Attributes:
+        stamp_ns: of the frame.
+        positions_mm: (N, 3) the couch's part taken out, isocenter; NaN where not observed.
+        planned_mm: (N, 3) in isocenter.
+    """
+
+    stamp_ns: int
+    positions_mm: Array
+    planned_mm: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Assessment:
     """What one frame amounts to.
 
@@ -112,7 +129,9 @@ class Assessor:
         self._constrained = np.array(parameters.window_axes)
         self._all_constrained = all(parameters.window_axes)
         self._predictor = MonitoredPredictor(parameters.predictor)
+        self._later_predictor = MonitoredPredictor(parameters.predictor, beside=self._predictor)
         self._prediction: Prediction | None = None
+        self._motion: _Motion | None = None
         self._references: dict[str, Array] = {
             name: np.array(parameters.references_mm[3 * i : 3 * i + 3])
             for i, name in enumerate(parameters.landmarks)
@@ -132,7 +151,24 @@ class Assessor:
     def forget_motion(self) -> None:
         """Forget how the landmarks moved, for it says nothing about what is to come."""
         self._predictor.reset()
-        self._prediction = None
+        self._later_predictor.reset()
+        self._prediction = self._motion = None
+
+    def predict_later(self, horizon_ns: int) -> Prediction | None:
+        """Return how far the target of the frame judged last will be from plan, at another horizon.
+
+        Args:
+            horizon_ns: after its exposure, about the same from frame to frame.
+
+        Returns:
+            Positions are its (1, 3) mean displacement with the couch's part taken out, isocenter; None where
+            nothing is predicted or known.
+        """
+        motion = self._motion
+        if motion is None:
+            return None
+        prediction = self._later_predictor.update(motion.stamp_ns, motion.positions_mm, horizon_ns)
+        return replace(prediction, positions_mm=_mean(prediction.positions_mm - motion.planned_mm)[None])
 
     def assess(
         self,
@@ -155,14 +191,16 @@ class Assessor:
             is_new: whether the frame adds to the motion.
             needs_couch: whether the couch's position must be known in any case.
         """
+        self._motion = None
         couch_mm = self._couch.position_mm(landmarks.stamp_ns)
-        reasons = Reason(0)
+        reasons = _NOTHING
         if landmarks.frame_id not in (ISOCENTER, TABLE_TOP):
             reasons |= Reason.WRONG_FRAME
         if couch_mm is None and (landmarks.frame_id == TABLE_TOP or needs_couch):
             reasons |= Reason.COUCH_SILENT
         estimates, landmark_faults = self._usable(landmarks)
-        reasons |= landmark_faults
+        if landmark_faults:
+            reasons |= landmark_faults
         if not reasons and not self._references and not standing:
             self._references = {e.id: self._in_isocenter_mm(landmarks, e, couch_mm) for e in estimates}
         if not reasons and not all(e.id in self._references for e in estimates):
@@ -177,7 +215,7 @@ class Assessor:
             # landmarks in one line do not tell how a body turned
             return Assessment(Target(reasons=Reason.LANDMARK_UNCERTAIN, couch_mm=couch_mm))
         displacements = points.positions_mm - points.planned_mm
-        target = Target(_mean(displacements), (x, y, z), Reason(0), couch_mm, float(points.radii_mm.max()))
+        target = Target(_mean(displacements), (x, y, z), _NOTHING, couch_mm, float(points.radii_mm.max()))
         expected = displacements
         if self.predicts:
             prediction = self._predict(points, landmarks.stamp_ns, target, horizon_ns, is_new)
@@ -205,7 +243,7 @@ class Assessor:
     def _usable(self, landmarks: LandmarkSet) -> tuple[list[Estimate], Reason]:
         """Return the needed landmarks that were found, and what is wrong with any of the needed."""
         needed = self._needed(landmarks)
-        reasons = Reason(0) if needed else Reason.LANDMARK_MISSING
+        reasons = _NOTHING if needed else Reason.LANDMARK_MISSING
         estimates = []
         for name, estimate in needed:
             if estimate is None:
@@ -215,11 +253,12 @@ class Assessor:
                 # nobody knows which of them is right
                 reasons |= Reason.LANDMARK_UNCERTAIN
             estimates.append(estimate)
-            reasons |= self._faults(estimate)
+            if faults := self._faults(estimate):
+                reasons |= faults
         return estimates, reasons
 
     def _faults(self, estimate: Estimate) -> Reason:
-        reasons = Reason(0)
+        reasons = _NOTHING
         if estimate.status is Status.LOST:
             reasons |= Reason.LANDMARK_LOST
         elif estimate.status is not Status.TRACKED:
@@ -253,7 +292,7 @@ class Assessor:
             (estimate.second_opinion_mm - estimate.position_mm)[np.array(estimate.observed)]
         )
         # written so that NaN disagrees
-        return Reason(0) if apart_mm <= self.parameters.max_second_opinion_mm else Reason.SECOND_OPINION
+        return _NOTHING if apart_mm <= self.parameters.max_second_opinion_mm else Reason.SECOND_OPINION
 
     # positions -----------------------------------------------------------------------------------
 
@@ -295,12 +334,13 @@ class Assessor:
         if self._couch_known != (target.couch_mm is not None):
             # the motion is told from another zero
             self._couch_known = target.couch_mm is not None
-            self._predictor.reset()
+            self.forget_motion()
         if is_new or self._prediction is None:
             motion_mm = points.positions_mm - (0.0 if target.couch_mm is None else target.couch_mm)
             if not all(target.observed):
                 motion_mm = np.where(target.observed, motion_mm, np.nan)
             self._prediction = self._predictor.update(stamp_ns, motion_mm, horizon_ns)
+            self._motion = _Motion(stamp_ns, motion_mm, points.planned_mm)
         return self._prediction
 
     def _expected_couch_mm(self, couch_mm: Array | None, stamp_ns: int) -> Array | float:

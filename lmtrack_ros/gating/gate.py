@@ -20,10 +20,12 @@ from lmtrack_ros.core.records import (
 from lmtrack_ros.gating.assessment import AssessmentParameters, Assessor
 from lmtrack_ros.gating.couch_history import CouchHistory
 from lmtrack_ros.gating.latency import LatencyLedger
+from lmtrack_ros.gating.prediction import Prediction
 from lmtrack_ros.gating.target import Target
 
 # frame stamps and the gate's clock may come from two readings of one clock
 _FUTURE_TOLERANCE_NS = 5 * NS_PER_MS
+_NOTHING = Reason(0)
 # after these the positions so far say nothing about those to come
 _MOTION_UNKNOWN = (
     Reason.TIME_BACKWARDS
@@ -95,7 +97,7 @@ class Gate:
         self._assessor = Assessor(parameters, self.couch)
         self._armed = False
         self._operator_hold = False
-        self._latched = Reason(0)
+        self._latched = _NOTHING
         self._couch_at_fault = False
         self._good_frames = 0
         self._good_since_ns = 0
@@ -152,12 +154,12 @@ class Gate:
     def disarm(self, now_ns: int) -> GateDecision:
         """Hold until armed again; what has latched stays so."""
         self._armed = False
-        return self._hold(Reason(0), now_ns)
+        return self._hold(_NOTHING, now_ns)
 
     def set_operator_hold(self, now_ns: int) -> GateDecision:
         """Hold until released."""
         self._operator_hold = True
-        return self._hold(Reason(0), now_ns)
+        return self._hold(_NOTHING, now_ns)
 
     def release_operator_hold(self) -> None:
         """End the operator's hold; that by itself decides nothing, the next good frames do."""
@@ -168,7 +170,7 @@ class Gate:
 
         A fault that the couch still reports stays latched.
         """
-        lasting = self._latched & Reason.COUCH_FAULT if self._couch_at_fault else Reason(0)
+        lasting = self._latched & Reason.COUCH_FAULT if self._couch_at_fault else _NOTHING
         acknowledged, self._latched = self._latched & ~lasting, lasting
         self._forget_frames()
         if acknowledged & _MOTION_UNKNOWN:
@@ -227,12 +229,12 @@ class Gate:
         if self._silent(now_ns):
             return self.hold_silent(now_ns)
         if self._good_frames and self.standing_reasons:
-            return self._hold(Reason(0), now_ns)
+            return self._hold(_NOTHING, now_ns)
         return None
 
     def hold(self, now_ns: int) -> GateDecision:
         """Return a HOLD for what holds the beam whatever the next frame shows."""
-        return self._hold(Reason(0), now_ns)
+        return self._hold(_NOTHING, now_ns)
 
     def hold_silent(self, now_ns: int) -> GateDecision:
         """Return a HOLD because nothing is heard of the tracker."""
@@ -255,12 +257,15 @@ class Gate:
             reasons |= Reason.TIME_BACKWARDS
         if now_ns - landmarks.stamp_ns > self._max_age_ns:
             reasons |= Reason.STALE_FRAME
-        reasons |= self._identity_faults(landmarks)
-        is_new = landmarks.stamp_ns > previous_ns and not reasons & Reason.TIME_BACKWARDS
+        if identity_faults := self._identity_faults(landmarks):
+            reasons |= identity_faults
+        is_new = landmarks.stamp_ns > previous_ns
         self._last = landmarks
-        if reasons & Reason.TIME_BACKWARDS:
+        if reasons and reasons & Reason.TIME_BACKWARDS:
+            is_new = False
             self._forget_motion()
-        stamps = replace(landmarks.stamps, acquired_ns=landmarks.stamp_ns, decided_ns=now_ns)
+        passed = landmarks.stamps
+        stamps = LatencyStamps(landmarks.stamp_ns, passed.received_ns, passed.tracked_ns, now_ns)
         if is_new:
             self.ledger.add(stamps)
         if self._latency_ns(0.95) > self.parameters.latency_budget_ms * NS_PER_MS:
@@ -268,7 +273,8 @@ class Gate:
 
         if reasons:
             self.latch(reasons)
-        reasons |= self.standing_reasons
+        if standing := self.standing_reasons:
+            reasons |= standing
         horizon_ns = self.horizon_ns(self.parameters.beam_latency_ms)
         assessment = self._assessor.assess(
             landmarks,
@@ -283,8 +289,8 @@ class Gate:
             self.latch(target.reasons)
             reasons |= target.reasons
         self._good_targets = 0 if reasons else self._good_targets + is_new
-        wait = Reason(0) if self._good_targets >= self.parameters.resume_frames else Reason.DWELL
-        self.target = replace(target, reasons=reasons or wait)
+        waits = self._good_targets < self.parameters.resume_frames
+        self.target = replace(target, reasons=reasons or Reason.DWELL) if reasons or waits else target
         if not target.reasons and not margin_mm > 0:
             reasons |= Reason.OUTSIDE_WINDOW
 
@@ -324,6 +330,13 @@ class Gate:
     def _interval_ns(self) -> int:
         return min(self.ledger.frame_interval_ns(), self._max_age_ns)
 
+    def predict_displacement(self, horizon_ns: int) -> Prediction | None:
+        """Return how far the last frame's target will be from plan, the couch's part taken out.
+
+        See :meth:`Assessor.predict_later`.
+        """
+        return self._assessor.predict_later(horizon_ns)
+
     # the rules -----------------------------------------------------------------------------------
 
     def _dwelt(self, stamp_ns: int) -> bool:
@@ -343,7 +356,7 @@ class Gate:
 
     def _identity_faults(self, landmarks: LandmarkSet) -> Reason:
         """Return what has changed about where the positions come from."""
-        reasons = Reason(0)
+        reasons = _NOTHING
         if landmarks.session in self._former_tracker_sessions:
             reasons |= Reason.SECOND_PUBLISHER
         elif self._tracker_session is not None and landmarks.session != self._tracker_session:

@@ -197,17 +197,20 @@ class MonitoredPredictor:
 
     Args:
         parameters: which predictor, and its limits.
+        beside: one that takes in the same frames first; this one looks at another horizon of the same motion.
     """
 
-    def __init__(self, parameters: PredictorParameters) -> None:
+    def __init__(self, parameters: PredictorParameters, beside: "MonitoredPredictor | None" = None) -> None:
         self.parameters = parameters
-        self._predictor = make_predictor(parameters.kind)
+        self._feeds = beside is None
+        self._predictor: Predictor = make_predictor(parameters.kind) if beside is None else beside._predictor
         self._window_ns = round(parameters.window_s * NS_PER_S)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything."""
-        self._predictor.reset()
+        if self._feeds:
+            self._predictor.reset()
         self._restart()
 
     def _restart(self) -> None:
@@ -230,7 +233,8 @@ class MonitoredPredictor:
             horizon_ns: how far after the stamp the decision on this frame takes effect.
         """
         predictor = self._predictor
-        predictor.add(stamp_ns, positions_mm)
+        if self._feeds:
+            predictor.add(stamp_ns, positions_mm)
         newest_mm = predictor.intake.newest_mm
         if self.parameters.kind == "none":
             return Prediction(newest_mm, 0.0, predicting=False, diverged=False)

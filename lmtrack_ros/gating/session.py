@@ -5,8 +5,6 @@ The shell calls it with what arrives and when; it answers with what to publish.
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from lmtrack_ros.core.errors import UserError, unknown_name
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.records import (
@@ -23,8 +21,6 @@ from lmtrack_ros.gating.couch_setup import CouchSetup
 from lmtrack_ros.gating.couch_watch import CouchWatch
 from lmtrack_ros.gating.gate import Gate, names
 from lmtrack_ros.gating.parameters import GatingParameters
-from lmtrack_ros.gating.prediction import MonitoredPredictor
-from lmtrack_ros.gating.target import Target
 
 ACTIONS = (
     "arm",
@@ -65,8 +61,6 @@ class Session:
         self.controller = CouchController(parameters.couch, session)
         self._setup = CouchSetup(parameters.couch, self.controller)
         self._watch = CouchWatch(parameters.couch)
-        self._predictor = MonitoredPredictor(parameters.predictor)
-        self._predicts = parameters.predictor.kind != "none"
         self._clock = ClockWatch(parameters.max_clock_jump_ms)
         self._watches_clock = parameters.max_clock_jump_ms > 0
         self.gate.needs_couch = self.controller.tracking
@@ -75,12 +69,14 @@ class Session:
 
     def landmarks(self, landmarks: LandmarkSet, now_ns: int) -> Answer:
         """Decide on one frame; see :meth:`Gate.update`."""
-        self.gate.latch(self._watch.tick(now_ns))
+        self._heed(self._watch.tick(now_ns))
         decision = self.gate.update(landmarks, now_ns)
         target = self.gate.target
         assert target is not None
-        predicted_mm = self._predicted_mm(target, decision)
-        seen = replace(target, reasons=target.reasons & ~_NOT_OF_THE_TARGET)
+        predicted_mm = self._predicted_mm()
+        seen = target
+        if target.reasons:
+            seen = replace(target, reasons=target.reasons & ~_NOT_OF_THE_TARGET)
         shift = self._setup.update(seen, decision.stamp_ns, self.gate.couch.newest)
         self.gate.setting_up = self._setup.holds
         if shift is None:
@@ -90,7 +86,7 @@ class Session:
     def couch(self, status: CouchStatus, now_ns: int) -> Answer | None:
         """Take up where the couch is; answers where that holds the beam."""
         self.gate.update_couch(status, now_ns)
-        self.gate.latch(self._watch.reported(status, now_ns))
+        self._heed(self._watch.reported(status, now_ns))
         return self._held(self.gate.tick(now_ns), now_ns)
 
     def tick(self, now_ns: int, monotonic_ns: int | None = None) -> Answer | None:
@@ -104,7 +100,7 @@ class Session:
         if self._watches_clock and monotonic_ns is not None and self._clock.jumped(now_ns, monotonic_ns):
             self._stop_couch()
             self.gate.latch(Reason.CLOCK_JUMP)
-        self.gate.latch(self._watch.tick(now_ns))
+        self._heed(self._watch.tick(now_ns))
         return self._held(self.gate.tick(now_ns), now_ns)
 
     def hold_silent(self, now_ns: int) -> Answer:
@@ -192,12 +188,13 @@ class Session:
     def _acknowledge(self) -> str:
         self._watch.acknowledge()
         acknowledged = self.gate.acknowledge()
-        if not acknowledged:
-            return "nothing to acknowledge"
-        self._predictor.reset()
-        return f"acknowledged {names(acknowledged)}"
+        return f"acknowledged {names(acknowledged)}" if acknowledged else "nothing to acknowledge"
 
     # ---------------------------------------------------------------------------------------------
+
+    def _heed(self, reasons: Reason) -> None:
+        if reasons:
+            self.gate.latch(reasons)
 
     def _stop_couch(self) -> None:
         self._follow(False)
@@ -208,18 +205,17 @@ class Session:
         self.controller.tracking = follow
         self.gate.needs_couch = follow
 
-    def _predicted_mm(self, target: Target, decision: GateDecision) -> Array | None:
+    def _predicted_mm(self) -> Array | None:
         """Return the (3,) displacement when the couch will have arrived, its own part taken out."""
-        if not self._predicts or target.couch_mm is None or target.reasons & ~Reason.DWELL:
-            return None
-        motion_mm = np.where(target.observed, target.displacement_mm - target.couch_mm, np.nan)
         ledger = self.gate.ledger
         horizon_ns = self.controller.horizon_ns(ledger.total_ns(0.5), ledger.frame_interval_ns())
-        prediction = self._predictor.update(decision.stamp_ns, motion_mm[None], horizon_ns)
+        prediction = self.gate.predict_displacement(horizon_ns)
+        if prediction is None:
+            return None
         if prediction.diverged and self.controller.tracking:
             self.gate.latch(Reason.PREDICTOR_DIVERGED)
-        predicted_mm: Array = prediction.positions_mm[0]
-        return predicted_mm
+        displacement_mm: Array = prediction.positions_mm[0]
+        return displacement_mm
 
     def _held(self, decision: GateDecision | None, now_ns: int) -> Answer | None:
         return None if decision is None else self._hold(decision, now_ns)
