@@ -256,7 +256,6 @@ class Treatment(RuleBasedStateMachine):
                 {"faults": Reason.GEOMETRY_MISSING | Reason.OUTSIDE_IMAGE},
                 {"faults": Reason(1 << 50)},
                 {"estimates": ()},
-                {"frame_id": "table_top"},
                 {"frame_id": "patient"},
                 {"model": "another"},
                 {"session": 4},
