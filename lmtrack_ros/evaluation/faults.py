@@ -256,8 +256,8 @@ FAULTS: Sequence[Fault] = (
     Fault("gate-killed", "the gate dies and is started again", "gating", _LATCH, Reason.NOT_ARMED),
     Fault("two-gates", "a second gate decides", "gating", _LATCH, Reason.SECOND_PUBLISHER),
     Fault(
-        "couch-silent", "the couch does not report", "couch_status", _HOLD, Reason.COUCH_SILENT, drop_all,
-        couch_tracking=True,
+        "couch-silent", "the couch does not report", "couch_status", _LATCH,
+        Reason.COUCH_SILENT | Reason.COUCH_TIMEOUT, drop_all, couch_tracking=True,
     ),
     Fault(
         "couch-stuck", "the couch takes up no command", "couch_status", _LATCH, Reason.COUCH_TIMEOUT, stick,

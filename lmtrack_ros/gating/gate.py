@@ -26,6 +26,8 @@ from lmtrack_ros.gating.target import Target
 # frame stamps and the gate's clock may come from two readings of one clock
 _FUTURE_TOLERANCE_NS = 5 * NS_PER_MS
 _NOTHING = Reason(0)
+# how often a HOLD that lasts is said again
+_REPEAT_NS = 100 * NS_PER_MS
 # after these the positions so far say nothing about those to come
 _MOTION_UNKNOWN = (
     Reason.TIME_BACKWARDS
@@ -107,6 +109,8 @@ class Gate:
         self._tracker_session: int | None = None
         self._former_tracker_sessions: set[int] = set()
         self._sequence = 0
+        # when a tick held last, and why
+        self._said = 0, _NOTHING
 
     @property
     def references_mm(self) -> dict[str, Array]:
@@ -224,13 +228,20 @@ class Gate:
             self.latch(Reason.COUCH_FAULT)
 
     def tick(self, now_ns: int) -> GateDecision | None:
-        """Return a HOLD where the newest frame is too old or something holds since it; else None."""
+        """Return a HOLD where the newest frame is too old or something holds since it; else None.
+
+        At once, and while it lasts ten times a second.
+        """
         self._latch_backward_time(now_ns)
-        if self._silent(now_ns):
-            return self.hold_silent(now_ns)
-        if self._good_frames and self.standing_reasons:
-            return self._hold(_NOTHING, now_ns)
-        return None
+        silent = self._silent(now_ns)
+        if not silent and not (self._good_frames and self.standing_reasons):
+            return None
+        reasons = self.standing_reasons | (Reason.TRACKER_SILENT if silent else _NOTHING)
+        said_ns, said = self._said
+        if said == reasons and 0 <= now_ns - said_ns < _REPEAT_NS:
+            return None
+        self._said = now_ns, reasons
+        return self._hold(reasons, now_ns)
 
     def hold(self, now_ns: int) -> GateDecision:
         """Return a HOLD for what holds the beam whatever the next frame shows."""
@@ -261,6 +272,7 @@ class Gate:
             reasons |= identity_faults
         is_new = landmarks.stamp_ns > previous_ns
         self._last = landmarks
+        self._said = 0, _NOTHING
         if reasons and reasons & Reason.TIME_BACKWARDS:
             is_new = False
             self._forget_motion()

@@ -94,6 +94,8 @@ class GatingNode(ManagedNode):
         if now_ns != self._clock_ns:
             self._clock_ns, self._clock_moved_ns = now_ns, steady_ns
         if steady_ns - self._clock_moved_ns > _CLOCK_STALL_NS:
+            # and say so again once a second
+            self._clock_moved_ns = steady_ns
             self._publish(self._session.hold_silent(now_ns))
         else:
             self._publish(self._session.tick(now_ns, steady_ns))

@@ -6,7 +6,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -163,13 +162,18 @@ class ImageSource(ManagedNode):
     def _play_phantom(self, phantom: Phantom) -> None:
         """Expose at regular times; publish each frame when its imaging latency has passed.
 
-        By then the couch has reported where it was at the exposure.
+        By then the couch has reported where it was at the exposure. Exposures that the machine is too slow
+        for are left out: frames that come later and later would be of no use.
         """
         latency_ns = int(self._settings.imaging_latency_ms * NS_PER_MS)
         period_ns = round(NS_PER_S / phantom.info.rate_hz)
         start_ns = self.now_ns()
         render_ns = 0
-        for index in count():
+        is_first = True
+        index = -1
+        while True:
+            overdue = (self.now_ns() - latency_ns - start_ns) // period_ns
+            index = max(index + 1, overdue)
             stamp_ns = start_ns + index * period_ns
             time_s = index * period_ns / NS_PER_S
             if self._sleep_until(self.now_ns, stamp_ns + max(0, latency_ns - render_ns)):
@@ -183,7 +187,8 @@ class ImageSource(ManagedNode):
                 return
             truth = phantom.truth(stamp_ns, time_s, couch_mm)
             landmarks = [Landmark(e.id, e.uv_px) for e in truth.estimates]
-            self._publish(frame, landmarks if index == 0 else ())
+            self._publish(frame, landmarks if is_first else ())
+            is_first = False
             self._truth.publish(interface.landmark_array(make, truth))
 
     def _play_recorded(self) -> None:

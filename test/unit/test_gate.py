@@ -534,9 +534,20 @@ def test_ticks_hold_on_silence_again_and_again() -> None:
     gate = opened()
     assert gate.tick(ms(199)) is None
     assert gate.tick(ms(200)) is None
-    decisions = [gate.tick(ms(200.001 + 10 * i)) for i in range(5)]
-    assert all(d is not None and d.reasons == Reason.TRACKER_SILENT for d in decisions)
+    decisions = [gate.tick(ms(200.001 + 10 * i)) for i in range(45)]
+    assert [i for i, d in enumerate(decisions) if d] == [0, 10, 20, 30, 40]
+    assert all(d.reasons == Reason.TRACKER_SILENT for d in decisions if d)
     assert [d.sequence for d in decisions if d] == [4, 5, 6, 7, 8]
+
+
+def test_tick_says_a_new_reason_at_once() -> None:
+    gate = opened()
+    assert gate.tick(ms(201)) is not None
+    assert gate.tick(ms(211)) is None
+    gate.latch(Reason.COUCH_TIMEOUT)
+    decision = gate.tick(ms(221))
+    assert decision is not None
+    assert decision.reasons == Reason.TRACKER_SILENT | Reason.COUCH_TIMEOUT
 
 
 def test_tick_holds_before_any_frame() -> None:
