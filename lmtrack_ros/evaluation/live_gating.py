@@ -82,6 +82,13 @@ class LiveRun:
         on: NDArray[np.bool_] = (newest >= 0) & self.line_on[np.maximum(newest, 0)]
         return on
 
+    def due_s(self) -> Array:
+        """Return when each decision acts: as the gate predicts for, or on average where it does not."""
+        exposed_s, decided_s = self.decided[:, 0], self.decided[:, 3]
+        latency_s = np.median(decided_s - exposed_s) + self.beam_latency_s + np.median(np.diff(exposed_s)) / 2
+        due_s: Array = exposed_s + np.where(self.horizon_s > 0, self.horizon_s, latency_s)
+        return due_s
+
     def inside(self) -> NDArray[np.bool_]:
         """Return whether the target is within the window's edges along y, at each time."""
         lower, upper = self.window_mm
@@ -203,7 +210,7 @@ def beam_figures(run: LiveRun, part_s: tuple[float, float]) -> dict[str, Any]:
     """Return duty cycle, beam-on time outside and prediction error over a part of the programme."""
     part = (run.time_s >= part_s[0]) & (run.time_s < part_s[1])
     beam, inside = run.beam(run.time_s)[part], run.inside()[part]
-    due_s = run.decided[:, 0] + run.horizon_s
+    due_s = run.due_s()
     judged = (due_s >= part_s[0]) & (due_s < min(part_s[1], run.time_s[-1]))
     judged &= np.isfinite(run.predicted_mm[:, 1:]).all(axis=1)
     at_mm = np.stack([np.interp(due_s[judged], run.time_s, axis) for axis in run.true_mm[:, 1:].T], axis=1)
@@ -216,7 +223,9 @@ def beam_figures(run: LiveRun, part_s: tuple[float, float]) -> dict[str, Any]:
         "beam_on_outside_s": outside_s,
         "beam_on_outside_percent": 100.0 * outside_s / (beam.sum() * _GRID_S) if beam.any() else None,
         "prediction_rmse_mm": float(np.sqrt((error_mm**2).mean())) if len(error_mm) else None,
-        "horizon_ms_median": float(1e3 * np.median(run.horizon_s[judged])) if judged.any() else None,
+        "horizon_ms_median": float(1e3 * np.median((due_s - run.decided[:, 0])[judged]))
+        if judged.any()
+        else None,
     }
 
 

@@ -242,7 +242,8 @@ def moving_target(runs: Mapping[str, LiveRun], programme: Programme) -> Figure:
         axes.axhline(0.0, color=_TRUE, lw=0.8)
         axes.set_title(text, loc="left", fontsize=10)
         axes.set_xlabel("speed across the edge [mm/s]")
-        axes.legend(fontsize=8, loc="upper left")
+        # below, for the crossings may lie anywhere
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.17))
         _tidy(axes)
     panels[0].set_ylabel("past the edge when the beam switched [mm]")
     panels[0].set_xlim(left=0.0)
