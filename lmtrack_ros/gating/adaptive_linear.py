@@ -68,6 +68,7 @@ class AdaptiveLinear:
         """Forget everything."""
         self.intake = Intake()
         self._last_example_ns: int = 0
+        self._alike: Array | None = None
         self._restart(0, np.zeros((0, 3)))
 
     @property
@@ -88,6 +89,7 @@ class AdaptiveLinear:
         if time_s < _OLDEST_S:
             return
         self._observe(time_s, positions)
+        self._alike = None
         while self._pending and time_s >= self._pending[0][0] + _HORIZONS_S[-1]:
             self._learn(*self._pending.popleft())
         if stamp_ns - self._last_example_ns >= _SPACING_NS:
@@ -100,6 +102,10 @@ class AdaptiveLinear:
             return self.intake.newest_mm
         solution = self._solution(horizon_ns)
         displacement = solution.displacement_mm(self._features)
+        if self._alike is None:
+            # how alike the past is to the present hardly depends on the horizon: it is judged once a frame
+            self._alike = solution.alike(self._features, displacement)
+        displacement += solution.residual_mm(self._alike)
         displacement *= horizon_ns / solution.horizon_ns
         predicted: Array = self._positions[self._end - 1] + displacement + self.intake.unseen
         return predicted
@@ -118,6 +124,7 @@ class AdaptiveLinear:
         self._end = 1
         self._mean = positions
         self._features: Array = np.zeros((n, _FEATURES))
+        self._alike = None
         self._pending: deque[tuple[float, Array, Array]] = deque()
 
         self._learning_s = 0.0
@@ -223,19 +230,35 @@ class _Solution:
         self._present = np.full((landmarks, 1, 3 + _ALIKE + 2), -0.5)
 
     def displacement_mm(self, features: Array) -> Array:
-        """Return the (N, 3) displacement over the horizon from (N, F) features."""
-        displacement = (features[:, None] @ self._weights)[:, 0]
+        """Return the (N, 3) displacement over the horizon from (N, F) features, by the regression alone."""
+        displacement: Array = (features[:, None] @ self._weights)[:, 0]
+        return displacement
+
+    def alike(self, features: Array, displacement: Array) -> Array:
+        """Return (N, M, 1) how alike each example is to the present, from 0 to 1.
+
+        Args:
+            features: (N, F) of the present.
+            displacement: (N, 3) that the regression expects.
+        """
         # exp(-|a - b|² / (2 bandwidth²)) for each example a and the present b; the product with
         # (b, -1/2, -|b|²/2) gives a b - |a|²/2 - |b|²/2
         present = self._present
         present[:, 0, :3] = displacement
         np.multiply(features[:, -_ALIKE:], _ALIKE_WEIGHTS, out=present[:, 0, 3:-2])
         present[:, 0, -1] = -0.5 * (present[:, 0, :-2] ** 2).sum(axis=1)
-        alike = np.exp((present * self._sharpness) @ self._situations[..., : self._known])  # (N, 1, M)
-        residual = (self._residuals @ alike.transpose(0, 2, 1))[..., 0]  # (N, 4), last the sum of weights
+        alike: Array = np.exp((present * self._sharpness) @ self._situations[..., : self._known])
+        return alike.transpose(0, 2, 1)
+
+    def residual_mm(self, alike: Array) -> Array:
+        """Return the (N, 3) mean residual, weighted by (N, M, 1) how alike the examples are."""
+        known = min(self._known, alike.shape[1])
+        residual = (self._residuals[..., :known] @ alike[:, :known])[
+            ..., 0
+        ]  # (N, 4), last the sum of weights
         # the 1 keeps the correction small where little is alike
-        displacement += residual[:, :3] / (residual[:, 3:] + 1.0)
-        return displacement
+        mean: Array = residual[:, :3] / (residual[:, 3:] + 1.0)
+        return mean
 
     def solve(self, gram: Array, moment: Array, features: Array, targets: Array) -> None:
         """Make the weights, and with them the residuals of the examples.

@@ -21,6 +21,8 @@ _COUCH_SPEED_SPAN_NS = 100 * NS_PER_MS
 
 _NOTHING = Reason(0)
 
+_BEFORE_AND_AFTER = np.array([-1.0, 0.0, 1.0]).reshape(3, 1, 1)
+
 POINT, PERCENT_OUTSIDE = "point", "percent_outside"
 
 
@@ -224,11 +226,10 @@ class Assessor:
             if prediction.diverged:
                 target = replace(target, reasons=Reason.PREDICTOR_DIVERGED)
             way = self._way_mm(points, couch_mm, prediction) * (interval_ns / 4 / horizon_ns)
-            margin_mm = -prediction.margin_mm + min(
-                self._margin_mm(points, estimates, d) for d in (expected - way, expected, expected + way)
-            )
+            path = expected + _BEFORE_AND_AFTER * way
+            margin_mm = self._margin_mm(points, estimates, path) - prediction.margin_mm
         else:
-            margin_mm = self._margin_mm(points, estimates, expected)
+            margin_mm = self._margin_mm(points, estimates, expected[None])
         predicted_mm = _mean(points.planned_mm + expected)
         if not (x and y and z):
             predicted_mm = np.where(target.observed, predicted_mm, np.nan)
@@ -244,12 +245,13 @@ class Assessor:
         """Return the needed landmarks that were found, and what is wrong with any of the needed."""
         needed = self._needed(landmarks)
         reasons = _NOTHING if needed else Reason.LANDMARK_MISSING
+        has_twins = len({e.id for e in landmarks.estimates}) < len(landmarks.estimates)
         estimates = []
         for name, estimate in needed:
             if estimate is None:
                 reasons |= Reason.LANDMARK_MISSING
                 continue
-            if sum(e.id == name for e in landmarks.estimates) > 1:
+            if has_twins and sum(e.id == name for e in landmarks.estimates) > 1:
                 # nobody knows which of them is right
                 reasons |= Reason.LANDMARK_UNCERTAIN
             estimates.append(estimate)
@@ -264,17 +266,22 @@ class Assessor:
         elif estimate.status is not Status.TRACKED:
             reasons |= Reason.LANDMARK_UNCERTAIN
         # plain floats: three axes are too few for an array to pay
-        seen = zip(estimate.position_mm.tolist(), estimate.observed, strict=True)
-        numbers = (*(v for v, is_seen in seen if is_seen), estimate.confidence, estimate.radius_mm)
-        if not all(map(math.isfinite, numbers)) or estimate.radius_mm < 0:
+        x, y, z = estimate.position_mm.tolist()
+        sees_x, sees_y, sees_z = estimate.observed
+        is_finite = math.isfinite(estimate.confidence) and math.isfinite(estimate.radius_mm)
+        if not (
+            is_finite
+            and estimate.radius_mm >= 0
+            and (math.isfinite(x) or not sees_x)
+            and (math.isfinite(y) or not sees_y)
+            and (math.isfinite(z) or not sees_z)
+        ):
             reasons |= Reason.NOT_FINITE
         # written so that NaN fails
         if not estimate.confidence >= self.parameters.min_confidence:
             reasons |= Reason.LOW_CONFIDENCE
-        if any(
-            needed and not is_seen
-            for needed, is_seen in zip(self.parameters.window_axes, estimate.observed, strict=True)
-        ):
+        needs_x, needs_y, needs_z = self.parameters.window_axes
+        if (needs_x and not sees_x) or (needs_y and not sees_y) or (needs_z and not sees_z):
             reasons |= Reason.UNOBSERVED_AXIS
         if self.parameters.rule == PERCENT_OUTSIDE:
             if not len(estimate.contour_mm):
@@ -354,14 +361,16 @@ class Assessor:
         share = max(0, stamp_ns - newest.stamp_ns) / _COUCH_SPEED_SPAN_NS
         return newest.position_mm + share * (newest.position_mm - before_mm)
 
-    def _margin_mm(self, points: Points, estimates: list[Estimate], displacements_mm: Array) -> float:
+    def _margin_mm(self, points: Points, estimates: list[Estimate], path_mm: Array) -> float:
+        """Return the least margin over (P, N, 3) displacements of the points along their path."""
         if self.parameters.rule == PERCENT_OUTSIDE:
-            return self._contour_margin_mm(points, estimates, displacements_mm)
-        known = self._known(displacements_mm)
+            return min(self._contour_margin_mm(points, estimates, d) for d in path_mm)
+        known = self._known(path_mm)
         if len(self._windows) == 1:
-            margins = self._windows[0].margins_mm(known)
+            margins: Array = self._windows[0].margins_mm(known.reshape(-1, 3)).reshape(len(path_mm), -1)
         else:
-            margins = np.array([w.margin_mm(d) for w, d in zip(self._windows, known, strict=True)])
+            # (N, P) to (P, N)
+            margins = np.array([w.margins_mm(known[:, i]) for i, w in enumerate(self._windows)]).T
         return float((margins - points.radii_mm).min())
 
     def _contour_margin_mm(self, points: Points, estimates: list[Estimate], displacements_mm: Array) -> float:
@@ -380,8 +389,7 @@ class Assessor:
         """Return displacements with zero on free axes, which may be unobserved."""
         if self._all_constrained:
             return displacements_mm
-        known: Array = np.where(self._constrained, displacements_mm, 0.0)
-        return known
+        return np.where(self._constrained, displacements_mm, 0.0)
 
 
 def _mean(rows: Array) -> Array:
