@@ -171,6 +171,8 @@ class Session:
         if not gate.armed:
             raise UserError("arm first: the couch is moved only while the gate is armed")
         if action == "track":
+            if not any(controller.parameters.axes):
+                raise UserError("this configuration gates only: the couch may move along no axis")
             if setup.holds:
                 raise UserError("a set-up is under way")
             self._follow(True)

@@ -419,6 +419,52 @@ class TestGating:
         ros.call(Trigger, "disarm", Trigger.Request())
         assert Reason.NOT_ARMED in self.feed(ros, publisher, decisions).reasons
 
+    def test_latched_reason_is_acknowledged_and_every_call_is_on_record(self, ros: Any) -> None:
+        _, decisions, _, publisher = self.start(ros)
+        audit = ros.listen("audit")
+        ros.spin_until(lambda: ros.probe.count_publishers("audit") == 1)
+        ros.call(Trigger, "arm", Trigger.Request())
+        for _ in range(3):
+            decision = self.feed(ros, publisher, decisions)
+        assert decision.state is GateState.BEAM_ON
+        frozen = LandmarkSet(time.time_ns(), faults=Reason.FROZEN_IMAGE)
+        publisher.publish(interface.landmark_array(make, frozen))
+        ros.spin_until(lambda: decisions[-1].reasons & Reason.FROZEN_IMAGE)
+        assert Reason.FROZEN_IMAGE in self.feed(ros, publisher, decisions).reasons
+        refused = ros.call(Trigger, "arm", Trigger.Request())
+        assert not refused.success
+        assert refused.message == "acknowledge first: FROZEN_IMAGE"
+        assert ros.call(Trigger, "acknowledge", Trigger.Request()).message == "acknowledged FROZEN_IMAGE"
+        assert [self.feed(ros, publisher, decisions).reasons for _ in range(3)][-1] == Reason(0)
+        ros.spin_until(lambda: len(audit) == 3)
+        entries = [interface.read_audit_entry(m) for m in audit]
+        assert [(e.action, e.accepted) for e in entries] == [
+            ("arm", True),
+            ("arm", False),
+            ("acknowledge", True),
+        ]
+        assert entries[1].reasons == Reason.FROZEN_IMAGE
+
+    def test_latencies_are_on_diagnostics(self, ros: Any) -> None:
+        _, decisions, _, publisher = self.start(ros)
+        diagnostics = ros.listen("diagnostics")
+        for _ in range(3):
+            self.feed(ros, publisher, decisions)
+        ros.spin_until(lambda: any(m.status[0].values for m in diagnostics))
+        values = {v.key: float(v.value) for v in diagnostics[-1].status[0].values}
+        assert 0 <= values["total_p50_ms"] <= values["total_p95_ms"] <= values["total_max_ms"] < 1000
+
+    def test_setup_shift_is_not_confirmed_by_a_wrong_number(self, ros: Any) -> None:
+        self.start(ros)
+        service = message_class("lmtrack_ros/srv/ConfirmCouchShift")
+        answer = ros.call(service, "confirm_setup", service.Request(session=1, sequence=2))
+        assert not answer.accepted
+        assert answer.message == "arm first: the couch is moved only while the gate is armed"
+        ros.call(Trigger, "arm", Trigger.Request())
+        assert "more good frames" in ros.call(Trigger, "propose_setup", Trigger.Request()).message
+        answer = ros.call(service, "confirm_setup", service.Request(session=1, sequence=2))
+        assert "no set-up shift waits" in answer.message
+
     def test_couch_moves_only_when_asked_and_known(self, ros: Any) -> None:
         _, decisions, shifts, publisher = self.start(ros)
         statuses = ros.publisher("couch_status")
@@ -437,7 +483,14 @@ class TestGating:
         ros.spin_until(lambda: shifts[-1].mode == CouchMode.TRACKING, timeout_s=5.0)
         until = time.monotonic() + 2.0
         while shifts[-1].translation.y > 0.5005e-3 and time.monotonic() < until:
-            statuses.publish(interface.couch_status(make, replace(status, stamp_ns=time.time_ns())))
+            heard = interface.read_couch_shift(shifts[-1])
+            status = replace(
+                status,
+                stamp_ns=time.time_ns(),
+                acknowledged_session=heard.session,
+                acknowledged_sequence=heard.sequence,
+            )
+            statuses.publish(interface.couch_status(make, status))
             ros.spin(0.03)
             self.feed(ros, publisher, decisions, y_mm=1.5)
         shift = interface.read_couch_shift(shifts[-1])

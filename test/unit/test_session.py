@@ -70,7 +70,7 @@ class Room:
                 "a",
                 Status.TRACKED,
                 (1.0, 1.0),
-                status.position_mm + (0, y_mm, 0),
+                status.position_mm + np.array([0.0, y_mm, 0.0]),
                 np.eye(3),
                 (True, True, True),
                 0.9,
@@ -199,6 +199,12 @@ def test_couch_follows_only_while_armed() -> None:
     assert room.step().shift.mode is CouchMode.NONE
     room.do("arm")
     assert room.step(10).shift.mode is CouchMode.NONE, "nobody asked the couch to follow again"
+
+
+def test_couch_of_a_configuration_that_only_gates_does_not_track() -> None:
+    room = Room(replace(PARAMETERS, couch=CouchParameters(axes=(False, False, False))))
+    room.do("arm")
+    assert "gates only" in room.refused("track")
 
 
 def test_couch_that_is_told_to_stand_still_is_told_at_once() -> None:
