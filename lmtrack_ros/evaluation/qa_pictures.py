@@ -245,7 +245,7 @@ def moving_target(runs: Mapping[str, LiveRun], programme: Programme) -> Figure:
         # below, for the crossings may lie anywhere
         axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.17))
         _tidy(axes)
-    panels[0].set_ylabel("past the edge when the beam switched [mm]")
+    panels[0].set_ylabel("past the edge at the switch [mm]")
     panels[0].set_xlim(left=0.0)
     return figure
 
