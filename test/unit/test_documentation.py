@@ -11,6 +11,8 @@ import pytest
 
 import lmtrack_ros
 from lmtrack_ros.cli.main import VERBS
+from lmtrack_ros.core.records import LATCHING, Reason
+from lmtrack_ros.evaluation.faults import FAULTS
 from lmtrack_ros.graph import START_ORDER, STOP_ORDER
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +64,19 @@ def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         if not target.startswith("http"):
             assert (path.parent / target).exists(), target
+
+
+def test_safety_page_has_a_line_for_every_reason_and_fault() -> None:
+    """What latches is said to latch, and each fault's expected answer is the one that is tried."""
+    lines = (ROOT / "docs/safety.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    clears = {name.strip(): row[1] for row in rows if len(row) == 3 for name in row[0].split(",")}
+    for reason in Reason:
+        assert clears[str(reason.name)].startswith("latches") is (reason in LATCHING), reason
+    expected = {row[0]: row[2] for row in rows if len(row) == 8}
+    assert list(expected)[2:] == [fault.name for fault in FAULTS]
+    for fault in FAULTS:
+        assert expected[fault.name].startswith(fault.reaction.value), fault.name
 
 
 def test_relocating_keeps_what_is_there(tmp_path: Path) -> None:
