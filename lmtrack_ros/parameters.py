@@ -35,9 +35,10 @@ def check(sections: Mapping[str, Mapping[str, Any]], path: Path) -> dict[str, di
         path: what the error message calls them.
 
     Raises:
-        UserError: an unknown node or parameter, or a value of a wrong type or out of range.
+        UserError: an unknown node or parameter, a value of a wrong type or out of range, or sections that
+            do not fit together.
     """
-    checked = {}
+    checked: dict[str, dict[str, Any]] = {}
     for node, section in sections.items():
         if node not in SECTIONS:
             raise UserError(f"{path}: {unknown_name('node', node, SECTIONS)}")
@@ -46,6 +47,14 @@ def check(sections: Mapping[str, Mapping[str, Any]], path: Path) -> dict[str, di
         own = {k: v for k, v in section.items() if k not in _COMMON}
         common = {k: section[k] for k in _COMMON if k in section}
         checked[node] = {**common, **dict(read(own, f"{path}: {node}"))}
+    if "tracker" in checked and "gating" in checked:
+        gives = checked["tracker"].get("second_opinion", False)
+        asks = checked["gating"].get("max_second_opinion_mm", 0.0) > 0
+        if gives != asks:
+            raise UserError(
+                f"{path}: a second opinion needs both second_opinion of the tracker and "
+                "max_second_opinion_mm of the gate"
+            )
     return checked
 
 

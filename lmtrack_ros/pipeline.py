@@ -106,13 +106,15 @@ class Pipeline:
             if stamps is None:
                 continue
             while event is not None and event.stamp_ns <= stamps.decided_ns:
-                self._take_up(event, stamps.decided_ns)
+                self._take_up(event)
                 event = next(events, None)
             yield self._step(replace(frame, received_ns=stamps.received_ns), stamps)
 
-    def _take_up(self, event: CouchStatus | AuditEntry, now_ns: int) -> None:
+    def _take_up(self, event: CouchStatus | AuditEntry) -> None:
+        """Let the session know, at the time that it happened, what ticks have seen by then."""
+        self._session.tick(event.stamp_ns)
         if isinstance(event, CouchStatus):
-            self._session.couch(event, now_ns)
+            self._session.couch(event, event.stamp_ns)
         else:
             self._session.operate(event.action, event.stamp_ns)
 

@@ -18,7 +18,7 @@ from lmtrack_ros.sources.landmarks import marked_landmarks
 from lmtrack_ros.trackers.follower import create_follower
 from lmtrack_ros.trackers.parameters import read_groups, read_section
 
-# what is replayed has no consumers who could mistake it for another
+# of a gate that no live run preceded: it has no consumers who could mistake it for another
 _SESSION = 1
 
 
@@ -32,6 +32,7 @@ class Material:
         calls: of the operator, in order of time.
         marked: the landmarks that come with the frames; none where nothing says where they are.
         recorded: latency stamps of a live run, by the frame's stamp; empty where there was none.
+        session: that of the live run's gate, to which the couch's acknowledgements refer.
     """
 
     source: Source
@@ -39,6 +40,7 @@ class Material:
     calls: tuple[AuditEntry, ...]
     marked: MarkedLandmarks
     recorded: Mapping[int, LatencyStamps]
+    session: int = _SESSION
 
 
 def read_material(path: Path) -> Material:
@@ -61,11 +63,17 @@ def read_material(path: Path) -> Material:
         marked,
         # a tick's decision follows from no frame: it has no time of receipt
         {d.stamp_ns: d.stamps for d in decisions if d.stamps.received_ns},
+        decisions[0].session if decisions else _SESSION,
     )
 
 
 def make_pipeline(
-    parameters: Mapping[str, Mapping[str, Any]], marked: MarkedLandmarks, timing: Timing, *, arm: bool = True
+    parameters: Mapping[str, Mapping[str, Any]],
+    marked: MarkedLandmarks,
+    timing: Timing,
+    *,
+    arm: bool = True,
+    session: int = _SESSION,
 ) -> Pipeline:
     """Return the pipeline of a configuration.
 
@@ -74,6 +82,7 @@ def make_pipeline(
         marked: the landmarks that come with the frames; those of the configuration win.
         timing: when each frame is decided on.
         arm: whether the gate is armed from the first frame on; otherwise the operator's calls arm it.
+        session: of the gate.
 
     Raises:
         UserError: a section is missing, a parameter is wrong, or nothing says where the landmarks are.
@@ -89,10 +98,10 @@ def make_pipeline(
             "nothing says where the landmarks are: give landmarks and pixels in the configuration's tracker "
             "section, or a recording with initial_landmarks"
         )
-    session = Session(build(GatingParameters, parameters["gating"], "gating"), _SESSION)
+    decides = Session(build(GatingParameters, parameters["gating"], "gating"), session)
     if arm:
-        session.gate.arm()
-    return Pipeline(follower, marked, session, timing)
+        decides.gate.arm()
+    return Pipeline(follower, marked, decides, timing)
 
 
 def _messages(recording: Recording, topic: str) -> Iterator[Any]:

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     reasons: Counter[str] = Counter()
     with closing(material.source) as source:
         steps = track(
-            make_pipeline(parameters, material.marked, timing, arm=not calls).run(
+            make_pipeline(parameters, material.marked, timing, arm=not calls, session=material.session).run(
                 source, material.couch, calls
             ),
             description="replaying",

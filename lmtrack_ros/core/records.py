@@ -88,6 +88,17 @@ class Reason(IntFlag):
 
 _NO_REASON = Reason(0)
 
+FRAME_FAULTS = (
+    Reason.OUTSIDE_IMAGE
+    | Reason.BLACK_IMAGE
+    | Reason.SATURATED_IMAGE
+    | Reason.FROZEN_IMAGE
+    | Reason.GEOMETRY_MISSING
+    | Reason.GEOMETRY_CHANGED
+    | Reason.SECOND_PUBLISHER
+)
+"""What a tracker may say of a frame."""
+
 LATCHING = (
     Reason.TIME_BACKWARDS
     | Reason.CLOCK_JUMP

@@ -21,6 +21,10 @@ _COUCH_SPEED_SPAN_NS = 100 * NS_PER_MS
 
 _NOTHING = Reason(0)
 
+# nothing in a treatment room is further from isocenter
+_FAR_MM = 1e4
+# a contour of more would take longer to judge than a frame may
+_MAX_CORNERS = 500
 _BEFORE_AND_AFTER = np.array([-1.0, 0.0, 1.0]).reshape(3, 1, 1)
 
 POINT, PERCENT_OUTSIDE = "point", "percent_outside"
@@ -268,13 +272,13 @@ class Assessor:
         # plain floats: three axes are too few for an array to pay
         x, y, z = estimate.position_mm.tolist()
         sees_x, sees_y, sees_z = estimate.observed
-        is_finite = math.isfinite(estimate.confidence) and math.isfinite(estimate.radius_mm)
+        # written so that NaN fails
         if not (
-            is_finite
-            and estimate.radius_mm >= 0
-            and (math.isfinite(x) or not sees_x)
-            and (math.isfinite(y) or not sees_y)
-            and (math.isfinite(z) or not sees_z)
+            math.isfinite(estimate.confidence)
+            and 0 <= estimate.radius_mm < _FAR_MM
+            and (-_FAR_MM < x < _FAR_MM or not sees_x)
+            and (-_FAR_MM < y < _FAR_MM or not sees_y)
+            and (-_FAR_MM < z < _FAR_MM or not sees_z)
         ):
             reasons |= Reason.NOT_FINITE
         # written so that NaN fails
@@ -284,9 +288,9 @@ class Assessor:
         if (needs_x and not sees_x) or (needs_y and not sees_y) or (needs_z and not sees_z):
             reasons |= Reason.UNOBSERVED_AXIS
         if self.parameters.rule == PERCENT_OUTSIDE:
-            if not len(estimate.contour_mm):
+            if not 0 < len(estimate.contour_mm) <= _MAX_CORNERS:
                 reasons |= Reason.LANDMARK_UNCERTAIN
-            elif not np.isfinite(estimate.contour_mm).all():
+            elif not (np.abs(estimate.contour_mm) < _FAR_MM).all():
                 reasons |= Reason.NOT_FINITE
         if self.parameters.max_second_opinion_mm:
             reasons |= self._disagreement(estimate)

@@ -9,7 +9,7 @@ _SAMPLES = 40
 
 
 def interior(contour_mm: Array) -> Array:
-    """Return (K, 3) points spread evenly over the inside of a planar polygon, its corners included.
+    """Return (K, 3) points spread evenly over the inside of a planar polygon; of a thin one, its corners.
 
     Args:
         contour_mm: (C, 3) corners in order, C at least 1; the last is joined to the first.
@@ -23,8 +23,8 @@ def interior(contour_mm: Array) -> Array:
     pitch = float((high - low).max()) / _SAMPLES
     x, y = (np.arange(a + pitch / 2, b, pitch) for a, b in zip(low, high, strict=True))
     points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    inside: Array = np.concatenate([points[_are_inside(points, corners)], corners])
-    points_mm: Array = center + inside @ axes[:2]
+    inside = points[_are_inside(points, corners)]
+    points_mm: Array = center + (inside if len(inside) else corners) @ axes[:2]
     return points_mm
 
 

@@ -223,7 +223,10 @@ class CouchController:
         else:
             predicted = predicted_mm.tolist()
             wanted = [-predicted[i] if axes[i] else couch[i] for i in _AXES]
-        if not any(axes) or not all(map(math.isfinite, wanted)):
+        # a couch further out than it could have been sent was moved by somebody else
+        limit_mm = parameters.range_mm + parameters.off_path_mm
+        is_out = any(axes[i] and abs(couch[i]) > limit_mm for i in _AXES)
+        if is_out or not any(axes) or not all(map(math.isfinite, wanted)):
             return self.stand_still(stamp_ns)
 
         path = self._path

@@ -36,6 +36,10 @@ class CouchHistory:
             self._statuses.popleft()
         return True
 
+    def clear(self) -> None:
+        """Forget everything, as after a clock that was set."""
+        self._statuses.clear()
+
     def position_mm(self, stamp_ns: int) -> Array | None:
         """Return the (3,) position of table_top in isocenter at a time, or None where it is not known.
 

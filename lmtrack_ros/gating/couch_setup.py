@@ -35,7 +35,8 @@ class CouchSetup:
 
     From the first proposal on, the beam is held until a set-up is verified or the operator disarms:
     somebody thought that the target is not on plan, and only pictures say otherwise. Cancelling stops
-    the couch, not the hold. While the target is uncertain the couch stands still, and goes on after.
+    the couch, not the hold; so does a target that is not certain, a gap between frames, and a couch that
+    takes longer than ``setup_age_s``: none of these goes on by itself.
 
     Args:
         parameters: how the couch may be moved.
@@ -52,6 +53,8 @@ class CouchSetup:
         self._recent: deque[tuple[int, Target, Array]] = deque(maxlen=parameters.setup_frames)
         self._proposal = CouchShift(stamp_ns=0)
         self._proposed_ns = 0
+        self._confirmed_ns = 0
+        self._newest_ns = 0
         self._arrived_ns = 0
         self._first_sent = 0
         self._verified = 0
@@ -142,6 +145,7 @@ class CouchSetup:
         if now_ns - self._proposed_ns > self._parameters.setup_age_s * NS_PER_S:
             self._enter(SetupState.UNVERIFIED, "the proposed shift is too old: propose again")
             raise UserError(self.message)
+        self._confirmed_ns = now_ns
         self._enter(SetupState.MOVING, "the couch moves to its set-up position")
 
     def cancel(self, now_ns: int) -> CouchShift:
@@ -154,6 +158,15 @@ class CouchSetup:
             raise UserError("no set-up is under way")
         self._enter(SetupState.UNVERIFIED, "the set-up was cancelled: propose again, or disarm")
         return self._controller.stand_still(now_ns)
+
+    def interrupt(self, why: str) -> None:
+        """End a set-up that is under way; the beam stays held, and the couch is the caller's to stop.
+
+        Args:
+            why: what has happened, in a few words.
+        """
+        if self.state not in (SetupState.IDLE, SetupState.UNVERIFIED):
+            self._enter(SetupState.UNVERIFIED, f"the set-up was interrupted: {why}; propose again, or disarm")
 
     def reset(self) -> None:
         """Forget everything: the operator has disarmed."""
@@ -170,13 +183,24 @@ class CouchSetup:
             stamp_ns: mid-exposure time of the frame.
             couch: its newest report, or None.
         """
-        certain = self._observe(target, stamp_ns)
+        is_new = stamp_ns > self._newest_ns
+        gap_ns = stamp_ns - self._newest_ns
+        self._newest_ns = stamp_ns
+        certain = self._observe(target, stamp_ns, is_new)
         if self.state is SetupState.IDLE:
             return None
+        if self.state is SetupState.MOVING:
+            # a couch that has stopped in between does not start again by itself
+            if not certain:
+                self.interrupt("the target was not certain")
+            elif gap_ns > self._parameters.validity_ms * NS_PER_MS:
+                self.interrupt("no frame came in time")
+            elif stamp_ns - self._confirmed_ns > self._parameters.setup_age_s * NS_PER_S:
+                self.interrupt("the couch did not arrive in time")
         if self.state is SetupState.MOVING and couch is not None and self._has_arrived(couch):
             self._arrived_ns = couch.stamp_ns
             self._enter(SetupState.VERIFYING, "the couch has arrived: the next frames must show it")
-        if self.state is SetupState.VERIFYING and certain and stamp_ns > self._arrived_ns:
+        if self.state is SetupState.VERIFYING and certain and is_new and stamp_ns > self._arrived_ns:
             self._verify(target)
         if self.state is not SetupState.MOVING or not certain:
             return self._controller.stand_still(stamp_ns)
@@ -195,7 +219,7 @@ class CouchSetup:
         if state is not SetupState.VERIFYING:
             self._first_sent = 0
 
-    def _observe(self, target: Target, stamp_ns: int) -> bool:
+    def _observe(self, target: Target, stamp_ns: int, is_new: bool) -> bool:
         """Take up one frame; returns whether its target is certain."""
         # that the set-up holds the beam does not make the target uncertain
         certain = (
@@ -206,7 +230,7 @@ class CouchSetup:
         )
         if not certain or (self._recent and self._recent[-1][1].observed != target.observed):
             self._recent.clear()
-        if certain:
+        if certain and is_new:
             assert target.couch_mm is not None
             self._recent.append((stamp_ns, target, target.couch_mm - target.displacement_mm))
         return certain

@@ -71,7 +71,6 @@ class CouchWatch:
         self._off_path_mm = parameters.off_path_mm
         self._still_mm = parameters.still_mm
         self._session = 0
-        self._newest: CouchStatus | None = None
         # until when the couch was sent somewhere; None once it has had its time to stop
         self._ends_ns: int | None = None
         self.acknowledge()
@@ -81,6 +80,8 @@ class CouchWatch:
 
         A couch that has just been told to stop keeps its time to do so.
         """
+        # one that was stamped by a clock that has been set since would hide those that follow
+        self._newest: CouchStatus | None = None
         self._unacknowledged: deque[tuple[int, int]] = deque()
         self._way: _Way | None = None
         self._sent: CouchShift | None = None

@@ -1,5 +1,6 @@
 """The beam gate: HOLD unless everything is known to be well."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.core.records import (
+    FRAME_FAULTS,
     LATCHING,
     NS_PER_MS,
     CouchStatus,
@@ -20,7 +22,6 @@ from lmtrack_ros.core.records import (
 from lmtrack_ros.gating.assessment import AssessmentParameters, Assessor
 from lmtrack_ros.gating.couch_history import CouchHistory
 from lmtrack_ros.gating.latency import LatencyLedger
-from lmtrack_ros.gating.prediction import Prediction
 from lmtrack_ros.gating.target import Target
 
 # frame stamps and the gate's clock may come from two readings of one clock
@@ -94,6 +95,8 @@ class Gate:
         """Whether a set-up shift is under way, which holds the beam until it is verified."""
         self.target: Target | None = None
         """The last frame's target, for the couch controller."""
+        self.later_mm: Array | None = None
+        """Its (3,) displacement from plan when the couch will have arrived, the couch's part taken out."""
         self._max_age_ns = int(parameters.max_age_ms * NS_PER_MS)
         self._dwell_ns = int(parameters.dwell_ms * NS_PER_MS)
         self._assessor = Assessor(parameters, self.couch)
@@ -179,6 +182,8 @@ class Gate:
         self._forget_frames()
         if acknowledged & _MOTION_UNKNOWN:
             self._forget_motion()
+        if acknowledged & (Reason.TIME_BACKWARDS | Reason.CLOCK_JUMP):
+            self.couch.clear()
         return acknowledged
 
     def shut_down(self, now_ns: int) -> GateDecision:
@@ -211,8 +216,10 @@ class Gate:
         if reasons & Reason.CLOCK_JUMP:
             self._armed = False
 
-    def update_couch(self, status: CouchStatus, now_ns: int) -> None:
+    def update_couch(self, status: CouchStatus, now_ns: int) -> bool:
         """Take up where the couch is; a fault, or a status from the future, latches.
+
+        Returns whether it is a status that can be: not from the future, and newer than the last.
 
         Args:
             status: as reported.
@@ -221,16 +228,16 @@ class Gate:
         impossible = (
             status.stamp_ns > now_ns + _FUTURE_TOLERANCE_NS or not np.isfinite(status.position_mm).all()
         )
-        if not impossible:
-            self.couch.add(status)
+        is_taken = not impossible and self.couch.add(status)
         self._couch_at_fault = bool(status.fault) or impossible
         if self._couch_at_fault:
             self.latch(Reason.COUCH_FAULT)
+        return is_taken
 
     def tick(self, now_ns: int) -> GateDecision | None:
         """Return a HOLD where the newest frame is too old or something holds since it; else None.
 
-        At once, and while it lasts ten times a second.
+        At once, and ten times a second while no frame comes.
         """
         self._latch_backward_time(now_ns)
         silent = self._silent(now_ns)
@@ -251,14 +258,24 @@ class Gate:
         """Return a HOLD because nothing is heard of the tracker."""
         return self._hold(Reason.TRACKER_SILENT, now_ns)
 
-    def update(self, landmarks: LandmarkSet, now_ns: int) -> GateDecision:
+    def update(
+        self,
+        landmarks: LandmarkSet,
+        now_ns: int,
+        later_horizon: Callable[[int, int], int] | None = None,
+    ) -> GateDecision:
         """Decide on one frame.
 
         Args:
             landmarks: in ``isocenter`` or ``table_top``.
             now_ns: time of the decision, on the clock of the frames' stamps.
+            later_horizon: the couch's horizon, ns, from the age of a frame at its decision and the interval
+                between frames, both ns; what is predicted for it is in :attr:`later_mm`.
         """
-        reasons = landmarks.faults
+        reasons = landmarks.faults & FRAME_FAULTS if landmarks.faults else _NOTHING
+        if int(reasons) != int(landmarks.faults):
+            # a tracker that says what only the gate can know is not one to trust
+            reasons |= Reason.LANDMARK_UNCERTAIN
         previous_ns = self._last.stamp_ns
         self._latch_backward_time(now_ns)
         if previous_ns and self._silent(now_ns):
@@ -297,9 +314,12 @@ class Gate:
             needs_couch=self.needs_couch,
         )
         target, margin_mm = assessment.target, assessment.margin_mm
-        if target.reasons:
-            self.latch(target.reasons)
-            reasons |= target.reasons
+        found = target.reasons
+        if later_horizon is not None and self._predict_later(later_horizon):
+            found |= Reason.PREDICTOR_DIVERGED
+        if found:
+            self.latch(found)
+            reasons |= found
         self._good_targets = 0 if reasons else self._good_targets + is_new
         waits = self._good_targets < self.parameters.resume_frames
         self.target = replace(target, reasons=reasons or Reason.DWELL) if reasons or waits else target
@@ -342,12 +362,11 @@ class Gate:
     def _interval_ns(self) -> int:
         return min(self.ledger.frame_interval_ns(), self._max_age_ns)
 
-    def predict_displacement(self, horizon_ns: int) -> Prediction | None:
-        """Return how far the last frame's target will be from plan, the couch's part taken out.
-
-        See :meth:`Assessor.predict_later`.
-        """
-        return self._assessor.predict_later(horizon_ns)
+    def _predict_later(self, horizon: Callable[[int, int], int]) -> bool:
+        """Predict the displacement for the couch; returns whether that has diverged while it matters."""
+        prediction = self._assessor.predict_later(horizon(self.ledger.total_ns(0.5), self._interval_ns()))
+        self.later_mm = None if prediction is None else prediction.positions_mm[0]
+        return prediction is not None and prediction.diverged and self.needs_couch
 
     # the rules -----------------------------------------------------------------------------------
 

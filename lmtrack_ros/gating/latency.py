@@ -20,9 +20,6 @@ class LatencyLedger:
         self._totals_ns = _Sorted()
         self._intervals_ns = _Sorted()
 
-    def __len__(self) -> int:
-        return len(self._stamps)
-
     def add(self, stamps: LatencyStamps) -> None:
         """Take up one frame, later than the one before.
 

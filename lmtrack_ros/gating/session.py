@@ -6,9 +6,9 @@ The shell calls it with what arrives and when; it answers with what to publish.
 from dataclasses import dataclass, replace
 
 from lmtrack_ros.core.errors import UserError, unknown_name
-from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.records import (
     AuditEntry,
+    CouchMode,
     CouchShift,
     CouchStatus,
     GateDecision,
@@ -64,30 +64,30 @@ class Session:
         self._clock = ClockWatch(parameters.max_clock_jump_ms)
         self._watches_clock = parameters.max_clock_jump_ms > 0
         self.gate.needs_couch = self.controller.tracking
+        self._couch_is_sent = False
 
     # what comes in -------------------------------------------------------------------------------
 
     def landmarks(self, landmarks: LandmarkSet, now_ns: int) -> Answer:
         """Decide on one frame; see :meth:`Gate.update`."""
         self._heed(self._watch.tick(now_ns))
-        decision = self.gate.update(landmarks, now_ns)
+        decision = self.gate.update(landmarks, now_ns, self.controller.horizon_ns)
         target = self.gate.target
         assert target is not None
-        predicted_mm = self._predicted_mm()
         seen = target
         if target.reasons:
             seen = replace(target, reasons=target.reasons & ~_NOT_OF_THE_TARGET)
         shift = self._setup.update(seen, decision.stamp_ns, self.gate.couch.newest)
         self.gate.setting_up = self._setup.holds
         if shift is None:
-            shift = self.controller.update(target, decision.stamp_ns, predicted_mm)
+            shift = self.controller.update(target, decision.stamp_ns, self.gate.later_mm)
         return self._sent(decision, shift, now_ns)
 
     def couch(self, status: CouchStatus, now_ns: int) -> Answer | None:
         """Take up where the couch is; answers where that holds the beam."""
-        self.gate.update_couch(status, now_ns)
-        self._heed(self._watch.reported(status, now_ns))
-        return self._held(self.gate.tick(now_ns), now_ns)
+        if self.gate.update_couch(status, now_ns):
+            self._heed(self._watch.reported(status, now_ns))
+        return self._look(now_ns)
 
     def tick(self, now_ns: int, monotonic_ns: int | None = None) -> Answer | None:
         """Look for what holds the beam between frames.
@@ -98,10 +98,11 @@ class Session:
                 a replay that does not run in real time.
         """
         if self._watches_clock and monotonic_ns is not None and self._clock.jumped(now_ns, monotonic_ns):
-            self._stop_couch()
+            self._follow(False)
+            self._setup.interrupt("the clock was set")
             self.gate.latch(Reason.CLOCK_JUMP)
         self._heed(self._watch.tick(now_ns))
-        return self._held(self.gate.tick(now_ns), now_ns)
+        return self._look(now_ns)
 
     def hold_silent(self, now_ns: int) -> Answer:
         """Hold because nothing is heard of the tracker."""
@@ -111,10 +112,11 @@ class Session:
         """Take up a decision heard on our own topic: one of another session means a second gate."""
         if decision.session != self.gate.session:
             self.gate.latch(Reason.SECOND_PUBLISHER)
-        return self._held(self.gate.tick(now_ns), now_ns)
+        return self._look(now_ns)
 
     def shut_down(self, now_ns: int) -> Answer:
         """Say the last word: HOLD."""
+        self._stop_couch()
         return self._hold(self.gate.shut_down(now_ns), now_ns)
 
     # the operator --------------------------------------------------------------------------------
@@ -163,6 +165,7 @@ class Session:
             return self._acknowledge(), None
         if action == "still":
             self._follow(False)
+            setup.interrupt("the couch was told to stand still")
             return "the couch stands still", self._sent(None, controller.stand_still(now_ns), now_ns)
         if action == "cancel_setup":
             return "cancelled: the beam is held until a set-up is verified or the gate disarmed", self._sent(
@@ -189,6 +192,7 @@ class Session:
 
     def _acknowledge(self) -> str:
         self._watch.acknowledge()
+        self._setup.interrupt("something had to be acknowledged")
         acknowledged = self.gate.acknowledge()
         return f"acknowledged {names(acknowledged)}" if acknowledged else "nothing to acknowledge"
 
@@ -207,17 +211,12 @@ class Session:
         self.controller.tracking = follow
         self.gate.needs_couch = follow
 
-    def _predicted_mm(self) -> Array | None:
-        """Return the (3,) displacement when the couch will have arrived, its own part taken out."""
-        ledger = self.gate.ledger
-        horizon_ns = self.controller.horizon_ns(ledger.total_ns(0.5), ledger.frame_interval_ns())
-        prediction = self.gate.predict_displacement(horizon_ns)
-        if prediction is None:
-            return None
-        if prediction.diverged and self.controller.tracking:
-            self.gate.latch(Reason.PREDICTOR_DIVERGED)
-        displacement_mm: Array = prediction.positions_mm[0]
-        return displacement_mm
+    def _look(self, now_ns: int) -> Answer | None:
+        """Answer a HOLD for what has just begun to hold the beam, or must stop the couch."""
+        decision = self.gate.tick(now_ns)
+        if decision is None and self._couch_is_sent and self.gate.standing_reasons & ~_NOT_OF_THE_TARGET:
+            decision = self.gate.hold(now_ns)
+        return self._held(decision, now_ns)
 
     def _held(self, decision: GateDecision | None, now_ns: int) -> Answer | None:
         return None if decision is None else self._hold(decision, now_ns)
@@ -228,4 +227,5 @@ class Session:
 
     def _sent(self, decision: GateDecision | None, shift: CouchShift, now_ns: int) -> Answer:
         self._watch.commanded(shift, now_ns)
+        self._couch_is_sent = shift.mode is not CouchMode.NONE
         return Answer(decision, shift)

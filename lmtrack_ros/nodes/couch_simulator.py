@@ -6,7 +6,7 @@ from typing import Any
 from lmtrack_ros import interface
 from lmtrack_ros.core.frames import isocenter_from_table_top
 from lmtrack_ros.core.geometry import ISOCENTER, TABLE_TOP
-from lmtrack_ros.phantoms.couch import CouchSimulator, CouchSimulatorParameters
+from lmtrack_ros.phantoms.couch import CouchFailure, CouchSimulator, CouchSimulatorParameters
 from lmtrack_ros.ros.convert import make
 from lmtrack_ros.ros.lifecycle import ManagedNode, run
 from lmtrack_ros.ros.tf import TransformPublisher
@@ -41,7 +41,8 @@ class CouchSimulatorNode(ManagedNode):
     def _report(self) -> None:
         status = self._couch.advance(self.now_ns())
         message = interface.couch_status(make, status)
-        self._publisher.publish(message)
+        if self._couch.failure is not CouchFailure.SILENT:
+            self._publisher.publish(message)
         self._transforms.publish(
             ISOCENTER, TABLE_TOP, isocenter_from_table_top(status.position_mm), message.header.stamp
         )

@@ -57,6 +57,11 @@ class CouchSimulatorParameters:
         minimum=0.0,
         maximum=10.0,
     )
+    failure: str = parameter(
+        CouchFailure.NONE.value,
+        "what is wrong with the couch, to see how the gate answers",
+        choices=[failure.value for failure in CouchFailure],
+    )
 
 
 class CouchSimulator:
@@ -73,7 +78,7 @@ class CouchSimulator:
     """
 
     def __init__(self, parameters: CouchSimulatorParameters, start_ns: int) -> None:
-        self.failure = CouchFailure.NONE
+        self.failure = CouchFailure(parameters.failure)
         """What is wrong from now on."""
         self._dead_time_ns = int(parameters.dead_time_ms * NS_PER_MS)
         self._speed_mm_s = parameters.speed_mm_s

@@ -240,7 +240,9 @@ def test_limits_hold_whatever_is_seen(
         now_ns += wait_ms * NS_PER_MS
         seen = target(displacement_mm, couch_mm, observed=observed, reasons=reasons)
         shift = one.update(seen, now_ns, None if predicted_mm is None else np.array(predicted_mm))
-        if reasons:
+        driven = np.array([False, observed[1], observed[2]])
+        is_out = np.abs(np.array(couch_mm))[driven].max(initial=0.0) > range_mm + limits.off_path_mm
+        if reasons or is_out:
             assert asks_for_no_motion(shift)
             path = []
             continue

@@ -275,7 +275,7 @@ def test_cancelling_stops_the_couch_and_keeps_the_hold() -> None:
     assert not room.setup.holds
 
 
-def test_couch_waits_while_the_target_is_uncertain() -> None:
+def test_couch_does_not_go_on_by_itself_after_the_target_was_uncertain() -> None:
     room = in_state(SetupState.MOVING)
     room.frames(8)
     room.reasons = Reason.LANDMARK_LOST
@@ -284,6 +284,11 @@ def test_couch_waits_while_the_target_is_uncertain() -> None:
     room.frames(10)
     assert room.status.position_mm.tolist() == stopped_mm.tolist()
     room.reasons = NOTHING
+    room.frames(60)
+    assert room.status.position_mm.tolist() == stopped_mm.tolist()
+    assert room.setup.state is SetupState.UNVERIFIED
+    assert "not certain" in room.setup.message
+    room.confirm(room.propose())
     room.frames(60)
     assert not room.setup.holds
 

@@ -49,7 +49,6 @@ def test_what_is_older_than_ten_seconds_is_forgotten() -> None:
     ledger = LatencyLedger()
     for second in range(30):
         ledger.add(stamps(1000 * second, 0, 500 if second < 15 else 5, 0))
-    assert len(ledger) == 11
     assert ledger.percentiles_ms()["total"]["max"] == 5
 
 

@@ -32,7 +32,7 @@ def test_empty_mask_has_no_outline() -> None:
 
 def test_interior_of_a_tilted_triangle() -> None:
     corners = np.array([[0.0, 0.0, 0.0], [12.0, 0.0, 0.0], [0.0, 9.0, 9.0]])
-    points = interior(corners)[:-3]  # without the corners
+    points = interior(corners)
     np.testing.assert_allclose(points[:, 1], points[:, 2], atol=1e-9)
     np.testing.assert_allclose(points.mean(axis=0), corners.mean(axis=0), atol=0.2)
     # half of a triangle's height holds three quarters of its area
@@ -61,4 +61,14 @@ def test_interior_of_a_ring_cut_open_leaves_its_hole_out() -> None:
 
 def test_cost_does_not_depend_on_the_plane() -> None:
     corners = np.array([[0.0, 0.0, 0.0], [0.0, 8.0, 0.0], [0.0, 8.0, 4.0], [0.0, 0.0, 4.0]])
-    assert len(interior(corners)) == 40 * 20 + 4
+    assert len(interior(corners)) == 40 * 20
+
+
+def test_many_corners_on_one_side_weigh_nothing() -> None:
+    """A contour from a mask has a corner at every step of its edge."""
+    plain = np.array([[0.0, 0.0, 0.0], [20.0, 0.0, 0.0], [20.0, 10.0, 0.0], [0.0, 10.0, 0.0]])
+    edge = np.array([[0.0, y, 0.0] for y in np.linspace(10, 0, 400)[1:-1]])
+    crowded = np.concatenate([plain, edge])
+    for x in (2.0, 10.0, 18.0):
+        shares = [(interior(contour)[:, 0] < x).mean() for contour in (plain, crowded)]
+        assert shares[0] == pytest.approx(shares[1], abs=0.02)

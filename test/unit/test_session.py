@@ -22,6 +22,7 @@ from lmtrack_ros.core.records import (
     Status,
 )
 from lmtrack_ros.gating.couch_controller import CouchParameters
+from lmtrack_ros.gating.couch_setup import SetupState
 from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.gating.prediction import PredictorParameters
 from lmtrack_ros.gating.session import ACTIONS, Answer, Session
@@ -176,6 +177,84 @@ def test_couch_that_does_not_acknowledge_is_stopped() -> None:
     assert last.shift.mode is CouchMode.NONE
 
 
+def test_status_from_the_future_does_not_blind_the_watch() -> None:
+    room = opened()
+    room.session.couch(CouchStatus(room.now_ns + 3600 * NS_PER_S), room.now_ns)
+    room.do("acknowledge")
+    room.step(3)
+    room.do("acknowledge")
+    room.step(3)
+    status = CouchStatus(room.now_ns, np.array([0.0, 0.0, 2.0]), moving=True)
+    assert Reason.COUCH_MOVING in decision(room.session.couch(status, room.now_ns)).reasons
+
+
+def test_couch_is_known_again_after_the_clock_was_set_back() -> None:
+    room = opened()
+    room.session.tick(room.now_ns, 5 * NS_PER_S)
+    back_ns = 600 * NS_PER_S
+    room.session.tick(room.now_ns - back_ns, 5 * NS_PER_S)
+    room.do("acknowledge")
+    room.stamp_ns -= back_ns
+    room.session.couch(CouchStatus(room.stamp_ns), room.stamp_ns)
+    assert room.session.gate.couch.position_mm(room.stamp_ns) is not None
+
+
+@pytest.mark.parametrize("following", ["track", "setup"])
+def test_couch_at_fault_is_stopped_at_once_though_the_beam_is_held_already(following: str) -> None:
+    room = Room(motion_mm=lambda time_s: 8.0)
+    room.do("arm")
+    room.step(15)
+    if following == "track":
+        room.do("track")
+    else:
+        room.do("propose_setup")
+        room.do("confirm_setup")
+    assert room.step(4).shift.mode is not CouchMode.NONE
+    status = CouchStatus(room.now_ns, fault="motor")
+    answer = room.session.couch(status, room.now_ns)
+    assert answer is not None
+    assert Reason.COUCH_FAULT in decision(answer).reasons
+    assert answer.shift.mode is CouchMode.NONE
+    assert room.session.couch(replace(status, stamp_ns=room.now_ns + 1), room.now_ns + 1) is None
+
+
+def test_tracker_says_of_a_frame_only_what_it_can_know() -> None:
+    """A clock jump is none of a tracker's business, and a bit of a newer interface is not to be trusted."""
+    for fault in (Reason.CLOCK_JUMP, Reason.NOT_ARMED, Reason(1 << 50)):
+        room = opened()
+        room.stamp_ns += FRAME_NS
+        held = room.session.landmarks(LandmarkSet(room.stamp_ns, faults=fault), room.now_ns)
+        assert Reason.LANDMARK_UNCERTAIN in decision(held).reasons
+        assert Reason.CLOCK_JUMP not in decision(held).reasons
+        assert room.session.gate.armed
+
+
+@pytest.mark.parametrize("far_mm", [1e5, 1e300, -1e308])
+@pytest.mark.parametrize("group", ["each", "centroid", "rigid"])
+def test_positions_outside_any_room_are_no_positions(far_mm: float, group: str) -> None:
+    names = ("a", "b", "c")
+    planned = ((10.0, 0.0, 0.0), (-10.0, 0.0, 0.0), (0.0, 10.0, 0.0))
+    parameters = replace(
+        PARAMETERS, landmarks=names, references_mm=tuple(v for p in planned for v in p), group=group
+    )
+    session = Session(parameters, 3)
+    estimates = tuple(
+        Estimate(
+            name,
+            Status.TRACKED,
+            (1.0, 1.0),
+            np.array(p) + (far_mm if name == "b" else 0.0),
+            np.eye(3),
+            (True,) * 3,
+            0.9,
+            0.3,
+        )
+        for name, p in zip(names, planned, strict=True)
+    )
+    held = session.landmarks(LandmarkSet(T0, estimates), T0)
+    assert Reason.NOT_FINITE in decision(held).reasons
+
+
 # the operator ------------------------------------------------------------------------------------
 
 
@@ -250,6 +329,51 @@ def test_setup_needs_an_armed_gate_and_a_couch_that_stands_still() -> None:
     room.do("track")
     room.step(15)
     assert "stand still" in room.refused("propose_setup")
+
+
+@pytest.mark.parametrize("stop", ["still", "acknowledge", "clock"])
+def test_setup_that_was_stopped_does_not_go_on_by_itself(stop: str) -> None:
+    room = Room(motion_mm=lambda time_s: 7.0)
+    room.session.tick(room.now_ns, 5 * NS_PER_S)
+    room.do("arm")
+    room.step(15)
+    room.do("propose_setup")
+    room.do("confirm_setup")
+    room.step(5)
+    if stop == "clock":
+        room.session.tick(room.now_ns, 6 * NS_PER_S)
+        room.do("acknowledge")
+        room.do("arm")
+    else:
+        room.do(stop)
+    for _ in range(50):
+        answer = room.step()
+        assert answer.shift.mode is CouchMode.NONE
+        assert Reason.SETUP in decision(answer).reasons
+
+
+def test_repeated_frame_verifies_no_setup() -> None:
+    room = Room(motion_mm=lambda time_s: 7.0)
+    room.do("arm")
+    room.step(15)
+    room.do("propose_setup")
+    room.do("confirm_setup")
+    while room.session._setup.state is not SetupState.VERIFYING:
+        room.step()
+    for _ in range(5):
+        room.stamp_ns -= FRAME_NS
+        room.step()
+        assert Reason.SETUP in decision(room.answers[-1]).reasons
+
+
+def test_gate_that_stopped_and_starts_again_moves_no_couch() -> None:
+    room = Room()
+    room.do("arm")
+    room.do("track")
+    room.step(5)
+    room.session.shut_down(room.now_ns)
+    room.do("arm")
+    assert {room.step().shift.mode for _ in range(10)} == {CouchMode.NONE}
 
 
 def test_disarming_ends_a_setup() -> None:
