@@ -6,6 +6,9 @@ than all before, and has not expired, neither by its own ``valid_until`` nor by 
 monotonic clock. A decision of another session, or one that does not grow in sequence, means that
 there are two gates or a restarted one: it disables the beam for the validity time. A clock that was
 set makes every age doubtful: the line stays off until a new BeamEnable is armed.
+
+Subscribe to ``gate`` reliably and with a depth of some: of a depth of one, the decisions of two gates
+hide one another.
 """
 
 from lmtrack_ros.core.records import NS_PER_MS, GateDecision, GateState

@@ -16,6 +16,7 @@ from lmtrack_ros.core.records import NS_PER_S, AuditEntry
 from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.gating.session import Answer, Session
 from lmtrack_ros.nodes.counters import Counters
+from lmtrack_ros.ros import qos
 from lmtrack_ros.ros.convert import make, message_class
 from lmtrack_ros.ros.lifecycle import ManagedNode, run
 
@@ -49,7 +50,7 @@ class GatingNode(ManagedNode):
         """Start to decide."""
         self.subscribe("landmarks", self._on_landmarks)
         self.subscribe("couch_status", self._on_couch)
-        self.subscribe("gate", self._on_decision)
+        self.subscribe("gate", self._on_decision, qos.EVERY_DECISION)
         for action in ("arm", "disarm", "acknowledge", "propose_setup", "cancel_setup"):
             self.serve(Trigger, action, self._service(lambda request, action=action: action))
         self.serve(SetBool, "hold", self._service(lambda request: "hold" if request.data else "release"))

@@ -14,6 +14,7 @@ import rclpy
 from rclpy.clock import Clock
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 
 from lmtrack_ros import interface
@@ -110,10 +111,13 @@ class ManagedNode(LifecycleNode):
         self._while_configured.callback(self.destroy_lifecycle_publisher, publisher)
         return publisher
 
-    def subscribe(self, topic: str, callback: Callable[[Any], None]) -> None:
-        """Listen to one of the package's topics while active."""
+    def subscribe(
+        self, topic: str, callback: Callable[[Any], None], profile: QoSProfile | None = None
+    ) -> None:
+        """Listen to one of the package's topics while active; by default as its publisher sends it."""
         message = message_class(interface.TOPIC_TYPES[topic])
-        self.keep_while_active(self.create_subscription(message, topic, callback, qos.of_topic(topic)))
+        subscription = self.create_subscription(message, topic, callback, profile or qos.of_topic(topic))
+        self.keep_while_active(subscription)
 
     def keep_while_active(self, subscription: Any) -> None:
         """Destroy a subscription with deactivation."""

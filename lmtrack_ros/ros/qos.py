@@ -49,6 +49,14 @@ DECISIONS = QoSProfile(
 )
 """Beam and couch commands: a late joiner must never receive an old one, and silence is noticed."""
 
+EVERY_DECISION = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=20,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""For who must notice a second gate: of a depth of one, the decisions of two hide one another."""
+
 _OF_TOPIC = {
     "image": IMAGES,
     "volume": IMAGES,
