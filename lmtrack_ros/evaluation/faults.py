@@ -177,9 +177,9 @@ def stick(message: Message, good: Message, index: int) -> Sequence[Outgoing]:
 
 
 def displace(message: Message, good: Message, index: int) -> Sequence[Outgoing]:
-    """Have the couch somewhere else than it was sent."""
+    """Have the couch beside the way that it was sent; along it, it could as well be early or late."""
     changed = copy.deepcopy(message)
-    changed.translation.y += _COUCH_OFFSET_M
+    changed.translation.x += _COUCH_OFFSET_M
     return (Outgoing(changed),)
 
 

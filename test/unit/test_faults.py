@@ -165,7 +165,7 @@ def test_stuck_couch_reports_that_it_took_nothing_up() -> None:
 def test_couch_beside_its_path_acknowledges() -> None:
     message = couch(2, 5.0, 9)
     astray = interface.read_couch_status(only(faults.displace(message, couch(1, 4.0, 8), 0)))
-    assert astray.position_mm[1] == pytest.approx(15.0)
+    assert astray.position_mm[0] == pytest.approx(10.0)
     assert astray.acknowledged_sequence == 9
     assert interface.read_couch_status(message).position_mm[1] == pytest.approx(5.0)
 
