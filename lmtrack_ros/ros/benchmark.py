@@ -182,4 +182,6 @@ def _configuration(uri: str) -> dict[str, Any]:
 
 
 def _counts(msg: Any) -> dict[str, int]:
-    return {pair.key: int(pair.value) for status in msg.status for pair in status.values}
+    """Return the counts among a node's figures; the gate's are latencies."""
+    pairs = (pair for status in msg.status for pair in status.values)
+    return {pair.key: int(pair.value) for pair in pairs if pair.value.isdigit()}

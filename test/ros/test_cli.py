@@ -174,6 +174,16 @@ def wait_for(condition: Callable[[], bool]) -> bool:
     return False
 
 
+def test_bench_measures_transport_and_the_gates_own_time(domain: int) -> None:
+    result = lmtrack("bench", "--frames", 20, "--json")
+    assert result.returncode == 0, result.stderr
+    measured = json.loads(result.stdout)
+    assert measured["plain_rclpy"]["received"] > 0
+    assert measured["acquisition_to_decision_without_tracker"]["received"] > 0
+    costs = measured["step_cost"]["gate_and_couch_ms"]
+    assert set(costs) == {"none", "constant_velocity", "adaptive_linear"}
+
+
 def test_doctor_finds_what_is_needed(domain: int) -> None:
     result = lmtrack("doctor", "--json")
     assert result.returncode == 0, result
