@@ -1,9 +1,17 @@
 """The graph as launch actions, for the launch files: needs launch and launch_ros."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from launch import Action, LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)
+from launch.event_handlers import OnProcessExit
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -32,7 +40,7 @@ def launch_graph(
     Args:
         arguments: what the file declares; ``namespace`` is added.
         nodes: the graph for the values given.
-        operator_actions: what ``lmtrack operate`` does once the gate answers, in order.
+        operator_actions: what ``lmtrack operate`` does once the gate answers, one after the other.
     """
 
     def start(context: LaunchContext) -> list[Action]:
@@ -62,4 +70,17 @@ def launch_graph(
         )
         for action in operator_actions
     ]
-    return LaunchDescription([*arguments, NAMESPACE, *variables, OpaqueFunction(function=start), *operate])
+    one_after_the_other = [
+        RegisterEventHandler(OnProcessExit(target_action=first, on_exit=[then]))
+        for first, then in pairwise(operate)
+    ]
+    return LaunchDescription(
+        [
+            *arguments,
+            NAMESPACE,
+            *variables,
+            OpaqueFunction(function=start),
+            *one_after_the_other,
+            *operate[:1],
+        ]
+    )
