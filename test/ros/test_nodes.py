@@ -481,8 +481,10 @@ class TestGating:
             ros.spin(0.03)
             self.feed(ros, publisher, decisions, y_mm=1.5)
         ros.spin_until(lambda: shifts[-1].mode == CouchMode.TRACKING, timeout_s=5.0)
-        until = time.monotonic() + 2.0
-        while shifts[-1].translation.y > 0.6e-3 and time.monotonic() < until:
+        until = time.monotonic() + 10.0
+        # on a busy machine a report may come late, and the couch stands still for a moment
+        while not (shifts[-1].mode == CouchMode.TRACKING and shifts[-1].translation.y < 0.6e-3):
+            assert time.monotonic() < until
             heard = interface.read_couch_shift(shifts[-1])
             status = replace(
                 status,
