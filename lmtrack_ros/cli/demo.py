@@ -18,7 +18,7 @@ from lmtrack_ros.configuration import find_config, load
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.parameters import build
-from lmtrack_ros.core.records import NS_PER_MS, GateState
+from lmtrack_ros.core.records import NS_PER_MS, GateState, names
 from lmtrack_ros.gating.gate import Gate
 from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.graph import describe
@@ -138,7 +138,7 @@ class _StatusLine:
         assert decision is not None
         assert couch is not None
         on = decision.state is GateState.BEAM_ON
-        why = "" if on else (decision.reasons.name or str(decision.reasons)).replace("|", ", ")
+        why = "" if on else names(decision.reasons)
         line = Text(f"{phase} {left_s:4.0f} s  ")
         line.append("BEAM ON" if on else "HOLD   ", style="bold green" if on else "bold red")
         if decision.stamps.received_ns:

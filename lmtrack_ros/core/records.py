@@ -88,6 +88,12 @@ class Reason(IntFlag):
 
 _NO_REASON = Reason(0)
 
+
+def names(reasons: Reason) -> str:
+    """Return the names of reasons for an operator to read."""
+    return (reasons.name or str(int(reasons))).replace("|", ", ")
+
+
 FRAME_FAULTS = (
     Reason.OUTSIDE_IMAGE
     | Reason.BLACK_IMAGE

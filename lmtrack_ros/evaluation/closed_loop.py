@@ -20,6 +20,7 @@ from lmtrack_ros.core.records import (
     LandmarkSet,
     Reason,
 )
+from lmtrack_ros.gating.latency import percentiles
 from lmtrack_ros.recording import Recording
 
 # an armed gate that is about to end says so; what follows is not part of the run
@@ -145,12 +146,7 @@ def summarize(loop: ClosedLoop, breath_s: float) -> dict[str, Any]:
         "frames_published": loop.frames_published,
         "frames_tracked": len(loop.tracked_time_s),
         "frames_skipped": loop.frames_published - len(loop.tracked_time_s),
-        "latency_ms": {
-            name: float(value)
-            for name, value in zip(
-                ("p50", "p95", "p99", "max"), np.percentile(latency_ms, (50, 95, 99, 100)), strict=True
-            )
-        },
+        "latency_ms": percentiles(latency_ms),
         "duty_cycle": _duty_cycle(loop, 0.0, loop.end_s),
         "duty_cycle_couch_still": _duty_cycle(loop, 0.0, min(following_s, loop.end_s)),
         "duty_cycle_couch_tracking": _duty_cycle(loop, min(following_s + breath_s, loop.end_s), loop.end_s),

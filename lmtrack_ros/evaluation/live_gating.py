@@ -16,6 +16,7 @@ from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, GateDecision, LandmarkSet, Reason
 from lmtrack_ros.evaluation.moving_target import Crossing, Latency, find_crossings, fit
 from lmtrack_ros.evaluation.programme import Programme
+from lmtrack_ros.gating.latency import percentiles
 from lmtrack_ros.recording import Recording
 
 TOPICS = ("truth", "landmarks", "gate", "couch_status", "couch_shift", "initial_landmarks", "image_geometry")
@@ -264,5 +265,4 @@ def _stages_ms(run: LiveRun) -> dict[str, dict[str, float]]:
 def _percentiles(values: Array) -> dict[str, Any]:
     if not len(values):
         return {"count": 0, "p50": None, "p95": None, "p99": None, "max": None}
-    p50, p95, p99, greatest = np.percentile(values, (50, 95, 99, 100)).tolist()
-    return {"count": len(values), "p50": p50, "p95": p95, "p99": p99, "max": greatest}
+    return {"count": len(values), **percentiles(values)}

@@ -12,6 +12,7 @@ from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.core.records import NS_PER_MS, Estimate, LandmarkSet, Reason, Status
 from lmtrack_ros.gating.contour import interior
 from lmtrack_ros.gating.couch_history import CouchHistory
+from lmtrack_ros.gating.intake import FAR_MM
 from lmtrack_ros.gating.prediction import MonitoredPredictor, Prediction, PredictorParameters
 from lmtrack_ros.gating.target import CENTROID, EACH, GROUPS, RIGID, Points, Target, centroid, rigid
 from lmtrack_ros.gating.window import WindowParameters
@@ -21,8 +22,6 @@ _COUCH_SPEED_SPAN_NS = 100 * NS_PER_MS
 
 _NOTHING = Reason(0)
 
-# nothing in a treatment room is further from isocenter
-_FAR_MM = 1e4
 # a contour of more would take longer to judge than a frame may
 _MAX_CORNERS = 500
 _BEFORE_AND_AFTER = np.array([-1.0, 0.0, 1.0]).reshape(3, 1, 1)
@@ -224,12 +223,13 @@ class Assessor:
         target = Target(_mean(displacements), (x, y, z), _NOTHING, couch_mm, float(points.radii_mm.max()))
         expected = displacements
         if self.predicts:
-            prediction = self._predict(points, landmarks.stamp_ns, target, horizon_ns, is_new)
+            motion_mm = points.positions_mm if couch_mm is None else points.positions_mm - couch_mm
+            prediction = self._predict(motion_mm, points, landmarks.stamp_ns, target, horizon_ns, is_new)
             couch_then_mm = self._expected_couch_mm(couch_mm, landmarks.stamp_ns + horizon_ns)
             expected = prediction.positions_mm + couch_then_mm - points.planned_mm
             if prediction.diverged:
                 target = replace(target, reasons=Reason.PREDICTOR_DIVERGED)
-            way = self._way_mm(points, couch_mm, prediction) * (interval_ns / 4 / horizon_ns)
+            way = (prediction.positions_mm - motion_mm) * (interval_ns / 4 / horizon_ns)
             path = expected + _BEFORE_AND_AFTER * way
             margin_mm = self._margin_mm(points, estimates, path) - prediction.margin_mm
         else:
@@ -275,10 +275,10 @@ class Assessor:
         # written so that NaN fails
         if not (
             math.isfinite(estimate.confidence)
-            and 0 <= estimate.radius_mm < _FAR_MM
-            and (-_FAR_MM < x < _FAR_MM or not sees_x)
-            and (-_FAR_MM < y < _FAR_MM or not sees_y)
-            and (-_FAR_MM < z < _FAR_MM or not sees_z)
+            and 0 <= estimate.radius_mm < FAR_MM
+            and (-FAR_MM < x < FAR_MM or not sees_x)
+            and (-FAR_MM < y < FAR_MM or not sees_y)
+            and (-FAR_MM < z < FAR_MM or not sees_z)
         ):
             reasons |= Reason.NOT_FINITE
         # written so that NaN fails
@@ -290,7 +290,7 @@ class Assessor:
         if self.parameters.rule == PERCENT_OUTSIDE:
             if not 0 < len(estimate.contour_mm) <= _MAX_CORNERS:
                 reasons |= Reason.LANDMARK_UNCERTAIN
-            elif not (np.abs(estimate.contour_mm) < _FAR_MM).all():
+            elif not (np.abs(estimate.contour_mm) < FAR_MM).all():
                 reasons |= Reason.NOT_FINITE
         if self.parameters.max_second_opinion_mm:
             reasons |= self._disagreement(estimate)
@@ -333,21 +333,21 @@ class Assessor:
             return rigid(points, target_mm, observed)
         return points
 
-    def _way_mm(self, points: Points, couch_mm: Array | None, prediction: Prediction) -> Array:
-        """Return (N, 3) how far each point goes from now until the end of the horizon."""
-        motion_mm = points.positions_mm if couch_mm is None else points.positions_mm - couch_mm
-        return prediction.positions_mm - motion_mm
-
     def _predict(
-        self, points: Points, stamp_ns: int, target: Target, horizon_ns: int, is_new: bool
+        self,
+        motion_mm: Array,
+        points: Points,
+        stamp_ns: int,
+        target: Target,
+        horizon_ns: int,
+        is_new: bool,
     ) -> Prediction:
-        """Return where the points will be, the couch's part taken out."""
+        """Return where the points will be; there as in ``motion_mm`` the couch's part is taken out."""
         if self._couch_known != (target.couch_mm is not None):
             # the motion is told from another zero
             self._couch_known = target.couch_mm is not None
             self.forget_motion()
         if is_new or self._prediction is None:
-            motion_mm = points.positions_mm - (0.0 if target.couch_mm is None else target.couch_mm)
             if not all(target.observed):
                 motion_mm = np.where(target.observed, motion_mm, np.nan)
             self._prediction = self._predictor.update(stamp_ns, motion_mm, horizon_ns)
@@ -368,7 +368,7 @@ class Assessor:
     def _margin_mm(self, points: Points, estimates: list[Estimate], path_mm: Array) -> float:
         """Return the least margin over (P, N, 3) displacements of the points along their path."""
         if self.parameters.rule == PERCENT_OUTSIDE:
-            return min(self._contour_margin_mm(points, estimates, d) for d in path_mm)
+            return self._contour_margin_mm(points, estimates, path_mm)
         known = self._known(path_mm)
         if len(self._windows) == 1:
             margins: Array = self._windows[0].margins_mm(known.reshape(-1, 3)).reshape(len(path_mm), -1)
@@ -377,16 +377,15 @@ class Assessor:
             margins = np.array([w.margins_mm(known[:, i]) for i, w in enumerate(self._windows)]).T
         return float((margins - points.radii_mm).min())
 
-    def _contour_margin_mm(self, points: Points, estimates: list[Estimate], displacements_mm: Array) -> float:
+    def _contour_margin_mm(self, points: Points, estimates: list[Estimate], path_mm: Array) -> float:
         """Return by how much the window may shrink until the allowed share of a contour lies outside."""
         margins = []
-        for window, estimate, displacement_mm, radius_mm in zip(
-            cycle(self._windows), estimates, displacements_mm, points.radii_mm
-        ):
-            inside_mm = interior(estimate.contour_mm) - estimate.position_mm + displacement_mm
-            distances_mm = np.sort(window.margins_mm(self._known(inside_mm)))
-            allowed = int(len(distances_mm) * self.parameters.max_percent_outside / 100.0)
-            margins.append(distances_mm[min(allowed, len(distances_mm) - 1)] - radius_mm)
+        for i, (window, estimate) in enumerate(zip(cycle(self._windows), estimates)):
+            inside_mm = interior(estimate.contour_mm) - estimate.position_mm
+            allowed = int(len(inside_mm) * self.parameters.max_percent_outside / 100.0)
+            for displacement_mm in path_mm[:, i]:
+                distances_mm = np.sort(window.margins_mm(self._known(inside_mm + displacement_mm)))
+                margins.append(distances_mm[min(allowed, len(distances_mm) - 1)] - points.radii_mm[i])
         return float(min(margins))
 
     def _known(self, displacements_mm: Array) -> Array:

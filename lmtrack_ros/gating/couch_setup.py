@@ -11,6 +11,9 @@ from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, CouchMode, CouchShift,
 from lmtrack_ros.gating.couch_controller import CouchController, CouchParameters
 from lmtrack_ros.gating.target import Target
 
+NOT_OF_THE_TARGET = Reason.SETUP | Reason.OPERATOR_HOLD
+"""These hold the beam, but say nothing against the target: a set-up goes on under an operator's hold."""
+
 # how many frames after the motion must show the target on plan
 _VERIFYING_FRAMES = 2
 
@@ -221,9 +224,8 @@ class CouchSetup:
 
     def _observe(self, target: Target, stamp_ns: int, is_new: bool) -> bool:
         """Take up one frame; returns whether its target is certain."""
-        # that the set-up holds the beam does not make the target uncertain
         certain = (
-            not target.reasons & ~Reason.SETUP
+            not target.reasons & ~NOT_OF_THE_TARGET
             and target.radius_mm <= self._parameters.max_radius_mm
             and target.couch_mm is not None
             and any(target.observed)

@@ -18,6 +18,7 @@ from lmtrack_ros.core.records import (
     LandmarkSet,
     LatencyStamps,
     Reason,
+    names,
 )
 from lmtrack_ros.gating.assessment import AssessmentParameters, Assessor
 from lmtrack_ros.gating.couch_history import CouchHistory
@@ -76,8 +77,8 @@ class Gate:
 
     Deterministic: every method takes the time. DISARMED, it holds for NOT_ARMED; armed, it goes from
     HOLD to BEAM_ON after enough good frames and time in a row, and back at the first reason. Decisions
-    depend on frames, couch statuses and operator calls only; a tick merely says earlier what the next
-    frame would find.
+    depend on frames, couch statuses and operator calls only; as long as nothing latches, a tick merely says
+    earlier what the next frame would find.
 
     Args:
         parameters: when the beam may be on.
@@ -413,8 +414,3 @@ class Gate:
             valid_until_ns=now_ns,
             stamps=LatencyStamps(acquired_ns=self._last.stamp_ns, decided_ns=now_ns),
         )
-
-
-def names(reasons: Reason) -> str:
-    """Return the names of reasons for an operator to read."""
-    return (reasons.name or str(int(reasons))).replace("|", ", ")

@@ -11,8 +11,8 @@ GAP_S = 1.5
 """A history does not go on across a longer time without a usable frame, s: about half a breath."""
 _GAP_NS = round(GAP_S * NS_PER_S)
 
-# nothing in a treatment room is further from isocenter
-_LIMIT_MM = 1e4
+FAR_MM = 1e4
+"""Nothing in a treatment room is further from isocenter."""
 
 
 class Verdict(Enum):
@@ -58,7 +58,7 @@ class Intake:
         """
         if positions_mm.ndim != 2 or positions_mm.shape[1] != 3:
             raise ValueError(f"positions must be (N, 3), got shape {positions_mm.shape}")
-        observed = np.abs(positions_mm) < _LIMIT_MM  # NaN is not
+        observed = np.abs(positions_mm) < FAR_MM  # NaN is not
         seen = observed.tobytes()
         if observed.all():
             clean = self.newest_mm = np.array(positions_mm)

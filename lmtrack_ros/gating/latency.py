@@ -5,11 +5,18 @@ from collections import deque
 
 import numpy as np
 
+from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, LatencyStamps
 
 _SPAN_NS = 10 * NS_PER_S
 STAGES = ("imaging", "tracking", "deciding", "total", "frame_interval")
 """Exposure to reception by the tracker, to its estimate, to the decision; all three; between exposures."""
+
+
+def percentiles(values: Array) -> dict[str, float]:
+    """Return p50, p95, p99 and max of some values."""
+    found = np.percentile(values, (50, 95, 99, 100)).tolist()
+    return dict(zip(("p50", "p95", "p99", "max"), found, strict=True))
 
 
 class LatencyLedger:
@@ -58,13 +65,7 @@ class LatencyLedger:
         rows = np.maximum.accumulate(rows, axis=1)
         columns = [*np.diff(rows, axis=1).T, rows[:, 3] - rows[:, 0], np.diff(rows[:, 0])]
         return {
-            stage: dict(
-                zip(
-                    ("p50", "p95", "p99", "max"),
-                    (np.percentile(column, (50, 95, 99, 100)) / NS_PER_MS).tolist(),
-                    strict=True,
-                )
-            )
+            stage: percentiles(column / NS_PER_MS)
             for stage, column in zip(STAGES, columns, strict=True)
             if len(column)
         }

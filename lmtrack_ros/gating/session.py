@@ -3,7 +3,7 @@
 The shell calls it with what arrives and when; it answers with what to publish.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lmtrack_ros.core.errors import UserError, unknown_name
 from lmtrack_ros.core.records import (
@@ -14,12 +14,13 @@ from lmtrack_ros.core.records import (
     GateDecision,
     LandmarkSet,
     Reason,
+    names,
 )
 from lmtrack_ros.gating.clock import ClockWatch
 from lmtrack_ros.gating.couch_controller import CouchController
-from lmtrack_ros.gating.couch_setup import CouchSetup
+from lmtrack_ros.gating.couch_setup import NOT_OF_THE_TARGET, CouchSetup
 from lmtrack_ros.gating.couch_watch import CouchWatch
-from lmtrack_ros.gating.gate import Gate, names
+from lmtrack_ros.gating.gate import Gate
 from lmtrack_ros.gating.parameters import GatingParameters
 
 ACTIONS = (
@@ -35,9 +36,6 @@ ACTIONS = (
     "cancel_setup",
 )
 """What an operator may ask for."""
-
-# these hold the beam, but say nothing against the target: a set-up goes on under an operator's hold
-_NOT_OF_THE_TARGET = Reason.SETUP | Reason.OPERATOR_HOLD
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +72,7 @@ class Session:
         decision = self.gate.update(landmarks, now_ns, self.controller.horizon_ns)
         target = self.gate.target
         assert target is not None
-        seen = target
-        if target.reasons:
-            seen = replace(target, reasons=target.reasons & ~_NOT_OF_THE_TARGET)
-        shift = self._setup.update(seen, decision.stamp_ns, self.gate.couch.newest)
+        shift = self._setup.update(target, decision.stamp_ns, self.gate.couch.newest)
         self.gate.setting_up = self._setup.holds
         if shift is None:
             shift = self.controller.update(target, decision.stamp_ns, self.gate.later_mm)
@@ -214,11 +209,8 @@ class Session:
     def _look(self, now_ns: int) -> Answer | None:
         """Answer a HOLD for what has just begun to hold the beam, or must stop the couch."""
         decision = self.gate.tick(now_ns)
-        if decision is None and self._couch_is_sent and self.gate.standing_reasons & ~_NOT_OF_THE_TARGET:
+        if decision is None and self._couch_is_sent and self.gate.standing_reasons & ~NOT_OF_THE_TARGET:
             decision = self.gate.hold(now_ns)
-        return self._held(decision, now_ns)
-
-    def _held(self, decision: GateDecision | None, now_ns: int) -> Answer | None:
         return None if decision is None else self._hold(decision, now_ns)
 
     def _hold(self, decision: GateDecision, now_ns: int) -> Answer:

@@ -21,19 +21,7 @@ _IGNORED = ("/parameter_events",)
 _ABSOLUTE = ("/tf", "/tf_static")
 
 # subscribed to at once: what is published before it is discovered would be lost
-_KNOWN = (
-    "image",
-    "volume",
-    "image_geometry",
-    "initial_landmarks",
-    "truth",
-    "landmarks",
-    "gate",
-    "audit",
-    "couch_shift",
-    "couch_status",
-    "beam_status",
-)
+_KNOWN = tuple(topic for topic in interface.TOPIC_TYPES if topic not in ("diagnostics", "/clock"))
 
 
 class RecorderNode(ManagedNode):

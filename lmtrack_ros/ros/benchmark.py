@@ -18,6 +18,7 @@ from lmtrack_ros import graph, interface
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import ImageGeometry, Modality
 from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, Frame
+from lmtrack_ros.gating.latency import percentiles
 from lmtrack_ros.recording import RecordingWriter
 from lmtrack_ros.ros import environment, qos
 from lmtrack_ros.ros.convert import make, message_class
@@ -60,11 +61,6 @@ def _texture() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (SIZE_PX, SIZE_PX), dtype=np.uint8)
 
 
-def _latencies(latency_ns: NDArray[np.int64]) -> dict[str, float]:
-    p50, p95, p99, largest = np.percentile(latency_ns / NS_PER_MS, (50, 95, 99, 100))
-    return {"p50": float(p50), "p95": float(p95), "p99": float(p99), "max": float(largest)}
-
-
 # plain rclpy -------------------------------------------------------------------------------------
 
 
@@ -101,7 +97,7 @@ def _plain(picture: NDArray[np.uint8], frames: int, rate_hz: float) -> dict[str,
         listener.join()
     if not len(latency_ns):
         raise UserError("no frame came through plain rclpy")
-    return {"sent": frames, "received": len(latency_ns), "latency_ms": _latencies(latency_ns)}
+    return {"sent": frames, "received": len(latency_ns), "latency_ms": percentiles(latency_ns / NS_PER_MS)}
 
 
 def _listen(connection: Connection, frames: int) -> None:
@@ -166,9 +162,9 @@ def _graph(picture: NDArray[np.uint8], frames: int, rate_hz: float, directory: P
         "sent": counts["frames_published"],
         "received": counts["frames_received"],
         "decided": len(stamps),
-        "latency_ms": _latencies(to_tracker_ns + to_gate_ns),
-        "acquired_to_received_ms": _latencies(to_tracker_ns),
-        "tracked_to_decided_ms": _latencies(to_gate_ns),
+        "latency_ms": percentiles((to_tracker_ns + to_gate_ns) / NS_PER_MS),
+        "acquired_to_received_ms": percentiles(to_tracker_ns / NS_PER_MS),
+        "tracked_to_decided_ms": percentiles(to_gate_ns / NS_PER_MS),
     }
 
 

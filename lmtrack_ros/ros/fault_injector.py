@@ -10,7 +10,6 @@ from typing import Any
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from std_srvs.srv import SetBool, Trigger
 
 from lmtrack_ros import interface
@@ -52,7 +51,6 @@ _SAMPLE_S = 0.001
 _CLOCK_PERIOD_NS = 4 * NS_PER_MS
 # the simulated clock lags behind by its period and its transport: no report may come from its future
 _COUCH_LAG_MS = 30.0
-_EVERY_MESSAGE = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class BeamWatch:
@@ -208,7 +206,7 @@ class FaultInjector:
 
     def _listen(self, topic: str, callback: Callable[[Any], None]) -> None:
         cls = message_class(interface.TOPIC_TYPES[topic])
-        self._node.create_subscription(cls, topic, callback, _EVERY_MESSAGE)
+        self._node.create_subscription(cls, topic, callback, qos.EVERY_MESSAGE)
 
     def _relay(self, topic: str) -> None:
         cls = message_class(interface.TOPIC_TYPES[topic])

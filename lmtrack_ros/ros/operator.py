@@ -7,18 +7,16 @@ from typing import Any
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from std_srvs.srv import SetBool, Trigger
 
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import CouchStatus, GateDecision, LandmarkSet
 from lmtrack_ros.graph import check_namespace
-from lmtrack_ros.ros import environment
+from lmtrack_ros.ros import environment, qos
 from lmtrack_ros.ros.convert import message_class
 
 _SPIN_S = 0.05
-_EVERY_MESSAGE = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class Operator:
@@ -54,7 +52,7 @@ class Operator:
     def listen(self, topic: str, callback: Callable[[Any], None]) -> None:
         """Call back with every message of one of the package's topics, none left out."""
         type_name = interface.TOPIC_TYPES[topic]
-        self._node.create_subscription(message_class(type_name), topic, callback, _EVERY_MESSAGE)
+        self._node.create_subscription(message_class(type_name), topic, callback, qos.EVERY_MESSAGE)
 
     def spin(self, seconds: float) -> None:
         """Listen for a while."""

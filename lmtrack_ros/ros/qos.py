@@ -57,6 +57,9 @@ EVERY_DECISION = QoSProfile(
 )
 """For who must notice a second gate: of a depth of one, the decisions of two hide one another."""
 
+EVERY_MESSAGE = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
+"""For who only listens, and must leave nothing out."""
+
 _OF_TOPIC = {
     "image": IMAGES,
     "volume": IMAGES,
