@@ -180,14 +180,14 @@ def _report(
     from lmtrack_ros.evaluation.closed_loop import read_closed_loop, summarize
     from lmtrack_ros.evaluation.closed_loop_picture import draw_closed_loop
 
-    breathing = parameters["image_source"]["ultrasound"]["breathing"]
+    breathing = parameters["image_source"]["phantom"]["motion"]
     settings = {
         "breathing_peak_to_peak_mm": breathing["peak_to_peak_mm"],
         "breathing_period_s": breathing["period_s"],
         "imaging_latency_ms": parameters["image_source"]["imaging_latency_ms"],
         "couch_dead_time_ms": parameters["couch_simulator"]["dead_time_ms"],
         "couch_speed_mm_s": parameters["couch_simulator"]["speed_mm_s"],
-        "frame_rate_hz": parameters["image_source"]["ultrasound"]["rate_hz"],
+        "frame_rate_hz": parameters["image_source"]["phantom"]["rate_hz"],
         "tracker": parameters["tracker"]["tracker"],
     }
     loop = read_closed_loop(recording, planned_mm)

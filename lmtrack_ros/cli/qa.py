@@ -135,7 +135,7 @@ def _run_live(out: Path, programme: Programme) -> tuple[dict[str, LiveRun], dict
     return runs, {
         "beam_latency_ms": BEAM_MS,
         "imaging_latency_ms": source["imaging_latency_ms"],
-        "frame_rate_hz": source["ultrasound"]["rate_hz"],
+        "frame_rate_hz": source["phantom"]["rate_hz"],
         "window_mm": list(WINDOW_MM),
         "hold_limit_ms": HOLD_LIMIT_MS,
         "loop_limit_ms": LOOP_LIMIT_MS,

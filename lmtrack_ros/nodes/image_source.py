@@ -18,8 +18,7 @@ from lmtrack_ros.core.geometry import ImageGeometry, Mount
 from lmtrack_ros.core.records import NS_PER_MS, NS_PER_S, Frame, Landmark, MarkedLandmarks
 from lmtrack_ros.gating.couch_history import CouchHistory
 from lmtrack_ros.nodes.counters import Counters
-from lmtrack_ros.phantoms import open_phantom
-from lmtrack_ros.phantoms.phantom import Phantom
+from lmtrack_ros.phantoms import Phantom, open_phantom
 from lmtrack_ros.recording import IMAGER_FRAME
 from lmtrack_ros.ros.convert import make
 from lmtrack_ros.ros.lifecycle import ManagedNode, run
@@ -57,7 +56,7 @@ class ImageSource(ManagedNode):
         p = self._settings
         self._source: Source
         if p.uri.startswith(PHANTOM_PREFIX):
-            self._source = self._phantom = open_phantom(p.uri.removeprefix(PHANTOM_PREFIX), p.ultrasound)
+            self._source = self._phantom = open_phantom(p.uri.removeprefix(PHANTOM_PREFIX), p.phantom)
         else:
             self._source = open_source(
                 p.uri,

@@ -1,21 +1,27 @@
 """A breathing liver under a longitudinal ultrasound probe that is held by the room."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import count
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from lmtrack_ros.core import frames
 from lmtrack_ros.core.frames import Array, View
-from lmtrack_ros.core.geometry import ImageGeometry, Modality
-from lmtrack_ros.core.parameters import parameter
-from lmtrack_ros.core.records import NS_PER_S, Estimate, Frame, LandmarkSet, Status
-from lmtrack_ros.phantoms.motion import Breathing, BreathingParameters, Motion, Trace, read_trace
+from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
+from lmtrack_ros.phantoms.motion import MotionRange, open_motion
+from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, Preset, preset_of
 from lmtrack_ros.sources.source import SourceInfo
+
+PRESETS = {
+    "demo": Preset(
+        "vessels in a liver that moves as one, as the demo follows them",
+        30.0,
+        MotionRange.exactly(15.0, 3.0, 4.0),
+    )
+}
+"""The first is the default."""
 
 _SPACING_MM = 0.5
 _WIDTH_PX, _HEIGHT_PX = 320, 256
@@ -26,7 +32,6 @@ _OUT_OF_PLANE_RAD = 0.45  # cos of it: how alike the speckle of end-exhale and e
 _DYNAMIC_RANGE_DB = 55.0
 _WHITE_DB = 24.0  # echoes this far above the liver's mean are white
 _NOISE_AMPLITUDE = 0.02
-_START_NS = NS_PER_S  # a zero stamp would mean "not set"
 
 
 @dataclass(frozen=True)
@@ -55,21 +60,7 @@ _UNMARKED_VESSELS = (
 )
 
 
-@dataclass(frozen=True)
-class UltrasoundParameters:
-    """The ultrasound phantom."""
-
-    seed: int = parameter(0, "of the speckle and the noise", minimum=0)
-    rate_hz: float = parameter(30.0, "frame rate, Hz", minimum=1.0, maximum=100.0)
-    trace: str = parameter(
-        "",
-        "CSV file (time_s, x_mm, y_mm, z_mm in isocenter) of the motion about its first position, "
-        "held at its end; empty: regular breathing",
-    )
-    breathing: BreathingParameters = field(default_factory=BreathingParameters)
-
-
-class UltrasoundPhantom:
+class UltrasoundPhantom(Phantom):
     """A liver with vessels that moves rigidly with the breath behind a wall that does not.
 
     The picture is the log-compressed envelope of a complex echo field: fully developed speckle,
@@ -80,24 +71,24 @@ class UltrasoundPhantom:
         parameters: of picture and motion.
 
     Raises:
-        UserError: the trace cannot be read.
+        UserError: the preset is unknown or the trace cannot be read.
     """
 
-    def __init__(self, parameters: UltrasoundParameters) -> None:
-        self._parameters = parameters
-        self._motion: Motion = (
-            Trace(*read_trace(Path(parameters.trace)))
-            if parameters.trace
-            else Breathing(parameters.breathing)
-        )
+    def __init__(self, parameters: PhantomParameters) -> None:
+        preset = preset_of(parameters, PRESETS)
         center_px = np.array([_WIDTH_PX / 2, _HEIGHT_PX / 2])
         self._pose = frames.isocenter_from_image(View.LONGITUDINAL)
         self._pose[:3, 3] = -self._pose[:3, :3] @ np.append(center_px * _SPACING_MM, 0.0)
-        self.info = SourceInfo(
-            name="phantom:ultrasound",
-            geometry=ImageGeometry(Modality.ULTRASOUND, (_SPACING_MM, _SPACING_MM, 0.0), pose=self._pose),
-            rate_hz=parameters.rate_hz,
-            frames=None,
+        geometry = ImageGeometry(
+            Modality.ULTRASOUND,
+            (_SPACING_MM, _SPACING_MM, 0.0),
+            mount=Mount(parameters.mount),
+            pose=self._pose,
+        )
+        super().__init__(
+            SourceInfo("phantom:ultrasound", geometry, parameters.rate_hz or preset.rate_hz, frames=None),
+            open_motion(parameters.motion, preset.motion, parameters.seed),
+            parameters.seed,
         )
         rng = np.random.default_rng(parameters.seed)
         self._liver = _speckle(rng) * self._echogenicity()[..., None]
@@ -105,54 +96,24 @@ class UltrasoundPhantom:
         layers = 0.5 + 0.4 * np.sin(np.arange(len(wall)) / 3.0) + 0.9 * (np.arange(len(wall)) % 17 < 2)
         self._wall = wall * layers.astype(np.float32)[:, None, None]
 
-    def __iter__(self) -> Iterator[Frame]:
-        """Yield frames without end, the couch at zero."""
-        period_s = 1.0 / self._parameters.rate_hz
-        for index in count():
-            yield self.render(_START_NS + round(index * period_s * NS_PER_S), index * period_s)
+    def positions_mm(self, time_s: float) -> Mapping[str, Array]:
+        """Return the (3,) position of every vessel at one moment, the couch at zero, in isocenter, mm."""
+        moved = self.motion.displacement_mm(time_s)
+        return {name: np.array([0.0, *vessel.offset_mm]) + moved for name, vessel in VESSELS.items()}
 
-    def close(self) -> None:
-        """Nothing to give back."""
-
-    def render(self, stamp_ns: int, time_s: float, couch_mm: ArrayLike = (0, 0, 0)) -> Frame:
-        """Return the image of one moment; see :class:`lmtrack_ros.phantoms.phantom.Phantom`."""
-        couch = np.asarray(couch_mm, dtype=float)
-        angle = _OUT_OF_PLANE_RAD * self._motion.inhaled(time_s)
-        liver = self._shifted(self._liver, self._motion.displacement_mm(time_s) + couch)
-        wall = self._shifted(self._wall, couch)
-        wall_bottom_px = _WALL_ROWS + self._shift_px(couch)[1]
+    def _image(self, time_s: float, couch_mm: Array) -> NDArray[np.uint8]:
+        angle = _OUT_OF_PLANE_RAD * self.motion.inhaled(time_s)
+        liver = self._shifted(self._liver, self.motion.displacement_mm(time_s) + couch_mm)
+        wall = self._shifted(self._wall, couch_mm)
+        wall_bottom_px = _WALL_ROWS + self._shift_px(couch_mm)[1]
         in_wall = np.arange(_HEIGHT_PX)[:, None, None] < wall_bottom_px
         field_parts = np.where(in_wall, wall, liver)
         echo = np.cos(angle) * field_parts[..., :2] + np.sin(angle) * field_parts[..., 2:]
-        rng = np.random.default_rng((self._parameters.seed, round(time_s * 1e6)))
-        echo += _NOISE_AMPLITUDE * rng.standard_normal(echo.shape, dtype=np.float32)
+        echo += _NOISE_AMPLITUDE * self._noise(time_s).standard_normal(echo.shape, dtype=np.float32)
         power = np.einsum("ijk,ijk->ij", echo, echo)
         decibel = 10.0 * np.log10(power + 1e-12)
         grey = np.clip(255.0 * (1.0 + (decibel - _WHITE_DB) / _DYNAMIC_RANGE_DB), 0.0, 255.0)
-        return Frame(stamp_ns, grey.astype(np.uint8), self.info.geometry, received_ns=stamp_ns)
-
-    def truth(self, stamp_ns: int, time_s: float, couch_mm: ArrayLike = (0, 0, 0)) -> LandmarkSet:
-        """Return where every vessel truly is; see :class:`lmtrack_ros.phantoms.phantom.Phantom`."""
-        moved = self._motion.displacement_mm(time_s) + np.asarray(couch_mm, dtype=float)
-        geometry = self.info.geometry
-        assert geometry is not None
-        estimates = []
-        for name, vessel in VESSELS.items():
-            position = np.array([0.0, *vessel.offset_mm]) + moved
-            column, row, _ = geometry.pixel(position)
-            estimates.append(
-                Estimate(
-                    name,
-                    Status.TRACKED,
-                    (float(column), float(row)),
-                    position,
-                    np.zeros((3, 3)),
-                    (True, True, True),
-                    confidence=1.0,
-                    radius_mm=0.0,
-                )
-            )
-        return LandmarkSet(stamp_ns, tuple(estimates), geometry.frame_id, "ground_truth")
+        return grey.astype(np.uint8)
 
     def _shift_px(self, displacement_mm: Array) -> Array:
         """Return the (2,) shift in the image, columns and rows, of a (3,) displacement in isocenter."""

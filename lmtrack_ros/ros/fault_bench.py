@@ -16,6 +16,7 @@ from lmtrack_ros.core.records import LATCHING, NS_PER_MS, NS_PER_S, GateState, R
 from lmtrack_ros.evaluation.faults import Fault, Reaction, Run, budget_ms
 from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.graph import START_ORDER, NodeDescription, describe
+from lmtrack_ros.phantoms import open_phantom
 from lmtrack_ros.recording import PARTIAL_SUFFIX, recover
 from lmtrack_ros.ros.fault_injector import CLOCK, REMAPPINGS, FaultInjector
 from lmtrack_ros.ros.processes import Processes
@@ -67,7 +68,8 @@ class FaultBench:
         if source.uri != _URI:
             raise UserError(f"{config}: faults need the image source '{_URI}', not '{source.uri}'")
         gating = build(GatingParameters, sections["gating"], "gating")
-        self.rate_hz, self.max_age_ms = source.ultrasound.rate_hz, gating.max_age_ms
+        self.rate_hz = open_phantom("ultrasound", source.phantom).info.rate_hz
+        self.max_age_ms = gating.max_age_ms
         self._out = out
         self._graphs = 0
         self._tried = False

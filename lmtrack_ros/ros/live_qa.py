@@ -102,7 +102,9 @@ def _overrides(
 ) -> dict[str, dict[str, Any]]:
     source, gating = sections["image_source"], sections["gating"]
     return {
-        "image_source": {"ultrasound": {**source["ultrasound"], "trace": str(trace.resolve())}},
+        "image_source": {
+            "phantom": {**source["phantom"], "motion": {"kind": "trace", "trace": str(trace.resolve())}}
+        },
         "gating": {
             "window_lower_mm": [0.0, WINDOW_MM[0], -_WIDE_MM],
             "window_upper_mm": [0.0, WINDOW_MM[1], _WIDE_MM],

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from lmtrack_ros.core.frames import View
 from lmtrack_ros.core.geometry import Modality
 from lmtrack_ros.core.parameters import parameter
-from lmtrack_ros.phantoms.ultrasound import UltrasoundParameters
+from lmtrack_ros.phantoms.phantom import PhantomParameters
 
 
 @dataclass(frozen=True)
@@ -43,4 +43,4 @@ class SourceParameters:
         False, "publish the recorded time on /clock and keep the recorded stamps; others then use_sim_time"
     )
     wait_for_subscriber: bool = parameter(True, "publish the first frame only when someone listens")
-    ultrasound: UltrasoundParameters = field(default_factory=UltrasoundParameters)
+    phantom: PhantomParameters = field(default_factory=PhantomParameters)

@@ -135,7 +135,7 @@ def test_parameters_are_handed_over_typed_with_dotted_names(tmp_path: Path) -> N
         ("tracker:\n  ros__parameters: {trackr: correlation}\n", "Did you mean 'tracker'"),
         ("tracker:\n  ros__parameters: {correlation: 5}\n", "must be a group"),
         ("tracker:\n  ros__parameters: {correlation: {patch: 5}}\n", "unknown parameter 'patch'"),
-        ("image_source:\n  ros__parameters: {ultrasound: {breathing: {period: 1.0}}}\n", "'period_s'"),
+        ("image_source:\n  ros__parameters: {phantom: {motion: {period: 1.0}}}\n", "'period_s'"),
     ],
     ids=["key", "type", "tracker-key", "no-group", "tracker-parameter", "nested"],
 )

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.phantoms.motion import Breathing, BreathingParameters, Trace, read_trace, write_trace
-from lmtrack_ros.phantoms.ultrasound import UltrasoundParameters, UltrasoundPhantom
+from lmtrack_ros.phantoms.motion import Breathing, MotionParameters, Trace, read_trace, write_trace
+from lmtrack_ros.phantoms.phantom import PhantomParameters
+from lmtrack_ros.phantoms.ultrasound import UltrasoundPhantom
 
 
-def one_period(parameters: BreathingParameters, samples: int = 1000) -> np.ndarray:
+def one_period(parameters: MotionParameters, samples: int = 1000) -> np.ndarray:
     breathing = Breathing(parameters)
     times_s = np.arange(samples) * parameters.period_s / samples
     return np.array([breathing.displacement_mm(t) for t in times_s])
@@ -19,18 +20,22 @@ def one_period(parameters: BreathingParameters, samples: int = 1000) -> np.ndarr
 @pytest.mark.parametrize("power", [1, 2, 3, 10])
 @pytest.mark.parametrize("period_s", [3.0, 4.7])
 def test_mean_over_a_period_is_zero(power: int, period_s: float) -> None:
-    motion = one_period(BreathingParameters(15.0, 3.0, period_s, power))
+    motion = one_period(
+        MotionParameters(
+            kind="breathing", peak_to_peak_mm=15.0, anterior_mm=3.0, period_s=period_s, power=power
+        )
+    )
     np.testing.assert_allclose(motion.mean(axis=0), 0, atol=1e-9)
 
 
 def test_peak_to_peak() -> None:
-    motion = one_period(BreathingParameters(15.0, 3.0))
+    motion = one_period(MotionParameters(kind="breathing", peak_to_peak_mm=15.0, anterior_mm=3.0))
     np.testing.assert_allclose(np.ptp(motion, axis=0), (0, 15, 3), atol=1e-9)
 
 
 def test_inhaling_moves_the_target_to_the_feet_and_to_the_front() -> None:
     """Time zero is end-inhale; head first and supine, the feet are towards -Y and the front towards +Z."""
-    parameters = BreathingParameters(15.0, 3.0, 4.0)
+    parameters = MotionParameters(kind="breathing", peak_to_peak_mm=15.0, anterior_mm=3.0, period_s=4.0)
     breathing = Breathing(parameters)
     way = breathing.displacement_mm(0.0) - breathing.displacement_mm(2.0)
     np.testing.assert_allclose(way, (0, -15, 3), atol=1e-9)
@@ -39,7 +44,7 @@ def test_inhaling_moves_the_target_to_the_feet_and_to_the_front() -> None:
 
 
 def test_breath_repeats() -> None:
-    breathing = Breathing(BreathingParameters(period_s=4.0))
+    breathing = Breathing(MotionParameters(kind="breathing", period_s=4.0))
     np.testing.assert_allclose(breathing.displacement_mm(0.7), breathing.displacement_mm(40.7), atol=1e-9)
 
 
@@ -47,7 +52,7 @@ def test_exhale_lasts_longer_with_a_higher_power() -> None:
     """The share of the period spent within a fifth of end-exhale grows with n."""
     shares = []
     for power in (1, 2, 4):
-        breathing = Breathing(BreathingParameters(power=power))
+        breathing = Breathing(MotionParameters(kind="breathing", power=power))
         drawn = np.array([breathing.inhaled(4.0 * i / 400) for i in range(400)])
         shares.append((drawn < 0.2).mean())
     assert shares[0] < shares[1] < shares[2]
@@ -120,14 +125,16 @@ def test_broken_trace_is_refused_in_one_line(tmp_path: Path, text: str | None, w
     if text is not None:
         path.write_text(text)
     with pytest.raises(UserError, match=words) as caught:
-        UltrasoundPhantom(UltrasoundParameters(trace=str(path)))
+        UltrasoundPhantom(PhantomParameters(motion=MotionParameters(kind="trace", trace=str(path))))
     assert "\n" not in str(caught.value)
 
 
 def test_phantom_follows_a_trace(tmp_path: Path) -> None:
     time_s, position_mm = sampled()
     write_trace(tmp_path / "trace.csv", time_s, position_mm)
-    phantom = UltrasoundPhantom(UltrasoundParameters(trace=str(tmp_path / "trace.csv")))
+    phantom = UltrasoundPhantom(
+        PhantomParameters(motion=MotionParameters(kind="trace", trace=str(tmp_path / "trace.csv")))
+    )
     start, later = (phantom.truth(1, t).estimates[0].position_mm for t in (0.0, 7.3))
     np.testing.assert_allclose(start, 0, atol=1e-9)
     np.testing.assert_allclose(later, position_mm[73] - position_mm[0], atol=1e-3)

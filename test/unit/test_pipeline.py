@@ -21,8 +21,9 @@ from lmtrack_ros.core.records import (
 from lmtrack_ros.gating.couch_controller import CouchParameters
 from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.gating.session import Session
-from lmtrack_ros.phantoms.motion import BreathingParameters
-from lmtrack_ros.phantoms.ultrasound import UltrasoundParameters, UltrasoundPhantom
+from lmtrack_ros.phantoms.motion import MotionParameters
+from lmtrack_ros.phantoms.phantom import PhantomParameters
+from lmtrack_ros.phantoms.ultrasound import UltrasoundPhantom
 from lmtrack_ros.pipeline import Digest, Pipeline, Step, Timing
 from lmtrack_ros.trackers import create_tracker
 from lmtrack_ros.trackers.follower import Follower
@@ -42,7 +43,11 @@ GATING = GatingParameters(
 
 @pytest.fixture(scope="module")
 def phantom() -> UltrasoundPhantom:
-    return UltrasoundPhantom(UltrasoundParameters(breathing=BreathingParameters(6.0, 1.0, 4.0)))
+    return UltrasoundPhantom(
+        PhantomParameters(
+            motion=MotionParameters(kind="breathing", peak_to_peak_mm=6.0, anterior_mm=1.0, period_s=4.0)
+        )
+    )
 
 
 @pytest.fixture(scope="module")

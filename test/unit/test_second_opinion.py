@@ -12,14 +12,19 @@ from lmtrack_ros import trackers
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.parameters import build
 from lmtrack_ros.core.records import NS_PER_S, Estimate, Frame, Landmark, LandmarkSet, Reason, Status
-from lmtrack_ros.phantoms.motion import BreathingParameters
-from lmtrack_ros.phantoms.ultrasound import UltrasoundParameters, UltrasoundPhantom
+from lmtrack_ros.phantoms.motion import MotionParameters
+from lmtrack_ros.phantoms.phantom import PhantomParameters
+from lmtrack_ros.phantoms.ultrasound import UltrasoundPhantom
 from lmtrack_ros.trackers.correlation import CorrelationTracker
 from lmtrack_ros.trackers.follower import Follower, create_follower
 from lmtrack_ros.trackers.measurement import to_estimate, to_set
 from lmtrack_ros.trackers.parameters import TrackerParameters, read_groups, read_section
 
-PHANTOM = UltrasoundPhantom(UltrasoundParameters(breathing=BreathingParameters(10.0, 2.0, 4.0)))
+PHANTOM = UltrasoundPhantom(
+    PhantomParameters(
+        motion=MotionParameters(kind="breathing", peak_to_peak_mm=10.0, anterior_mm=2.0, period_s=4.0)
+    )
+)
 
 
 @pytest.fixture(scope="module")

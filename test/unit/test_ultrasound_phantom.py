@@ -9,8 +9,9 @@ import pytest
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import NS_PER_S, Status
 from lmtrack_ros.phantoms import open_phantom
-from lmtrack_ros.phantoms.motion import BreathingParameters
-from lmtrack_ros.phantoms.ultrasound import UltrasoundParameters, UltrasoundPhantom
+from lmtrack_ros.phantoms.motion import MotionParameters
+from lmtrack_ros.phantoms.phantom import PhantomParameters
+from lmtrack_ros.phantoms.ultrasound import UltrasoundPhantom
 
 SPACING_MM = 0.5
 EXHALED_S = 2.0  # half a period of 4 s
@@ -18,13 +19,13 @@ EXHALED_S = 2.0  # half a period of 4 s
 
 @pytest.fixture(scope="module")
 def phantom() -> UltrasoundPhantom:
-    return UltrasoundPhantom(UltrasoundParameters())
+    return UltrasoundPhantom(PhantomParameters())
 
 
 @pytest.fixture(scope="module")
 def phantoms() -> list[UltrasoundPhantom]:
     """Phantoms that differ in their speckle only."""
-    return [UltrasoundPhantom(UltrasoundParameters(seed=s)) for s in range(12)]
+    return [UltrasoundPhantom(PhantomParameters(seed=s)) for s in range(12)]
 
 
 def picture(phantom: UltrasoundPhantom, time_s: float, couch_mm: tuple[float, ...] = (0, 0, 0)) -> np.ndarray:
@@ -72,7 +73,7 @@ def shift_px(before: np.ndarray, after: np.ndarray, expected: tuple[int, int]) -
 
 def test_same_seed_gives_the_same_pictures_to_the_bit() -> None:
     """Two phantoms agree, also when one of them was asked for other moments before."""
-    one, other = (UltrasoundPhantom(UltrasoundParameters(seed=3)) for _ in range(2))
+    one, other = (UltrasoundPhantom(PhantomParameters(seed=3)) for _ in range(2))
     other.render(1, 1.7, (1, 2, 3))
     for time_s in (0.0, 0.9, 5.5):
         assert (
@@ -82,7 +83,7 @@ def test_same_seed_gives_the_same_pictures_to_the_bit() -> None:
 
 
 def test_another_seed_gives_another_picture(phantom: UltrasoundPhantom) -> None:
-    other = UltrasoundPhantom(UltrasoundParameters(seed=1))
+    other = UltrasoundPhantom(PhantomParameters(seed=1))
     assert np.corrcoef(picture(phantom, 0.0).ravel(), picture(other, 0.0).ravel())[0, 1] < 0.8
 
 
@@ -151,7 +152,11 @@ def test_couch_moves_picture_and_truth(
 
 def test_breath_moves_the_picture_as_the_truth() -> None:
     """Between two moments near in time, where the speckle holds, the picture moves with the truth."""
-    phantom = UltrasoundPhantom(UltrasoundParameters(breathing=BreathingParameters(15.0, 3.0, 4.0)))
+    phantom = UltrasoundPhantom(
+        PhantomParameters(
+            motion=MotionParameters(kind="breathing", peak_to_peak_mm=15.0, anterior_mm=3.0, period_s=4.0)
+        )
+    )
     early, late = 1.2, 1.5
     way = truth_px(phantom, late)["portal_vein"] - truth_px(phantom, early)["portal_vein"]
     assert np.linalg.norm(way) > 2
@@ -160,7 +165,9 @@ def test_breath_moves_the_picture_as_the_truth() -> None:
 
 
 def test_breath_reaches_from_peak_to_peak() -> None:
-    parameters = UltrasoundParameters(breathing=BreathingParameters(20.0, 4.0, 4.0))
+    parameters = PhantomParameters(
+        motion=MotionParameters(kind="breathing", peak_to_peak_mm=20.0, anterior_mm=4.0, period_s=4.0)
+    )
     phantom = UltrasoundPhantom(parameters)
     positions = np.array([phantom.truth(1, 0.01 * i).estimates[0].position_mm for i in range(400)])
     np.testing.assert_allclose(np.ptp(positions, axis=0), (0, 20, 4), atol=1e-9)
@@ -174,7 +181,7 @@ def test_wall_does_not_breathe(phantom: UltrasoundPhantom) -> None:
 
 
 def test_frames_come_at_their_rate() -> None:
-    phantom = UltrasoundPhantom(UltrasoundParameters(rate_hz=20.0))
+    phantom = UltrasoundPhantom(PhantomParameters(rate_hz=20.0))
     frames = list(islice(phantom, 4))
     assert [f.stamp_ns for f in frames] == [NS_PER_S + i * NS_PER_S // 20 for i in range(4)]
     assert all(f.image.shape == (256, 320) and f.image.dtype == np.uint8 for f in frames)
