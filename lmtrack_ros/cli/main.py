@@ -17,6 +17,7 @@ VERBS = {
     "operate": "arm, disarm or hold the running gate; let the couch track",
     "replay": "decide on a recording in lock-step, without ROS and without a clock",
     "evaluate": "score a tracker on an annotated sequence",
+    "phantom": "write moving anatomy with exact ground truth as a recording or a folder",
     "convert": "turn any source of frames into a rosbag2 recording",
     "faults": "inject every fault into the live graph and see how it answers",
     "qa": "check gate, prediction and couch on a phantom that follows motion traces, in lock-step and live",

@@ -33,6 +33,7 @@ class SourceOptions:
             then that of the detector and positions are at the isocentre plane; without them the
             spacing is taken as it is.
         sid_mm: source to detector, likewise.
+        pose: (3, 4) rows of the transform image → isocenter, mm, in place of a view.
     """
 
     modality: Modality | None = None
@@ -42,6 +43,7 @@ class SourceOptions:
     view: View | None = None
     sad_mm: float | None = None
     sid_mm: float | None = None
+    pose: tuple[tuple[float, ...], ...] | None = None
 
     @classmethod
     def parse(
@@ -53,12 +55,13 @@ class SourceOptions:
         view: View | str | None = None,
         sad_mm: float | None = None,
         sid_mm: float | None = None,
+        pose: Sequence[Sequence[float]] | None = None,
     ) -> "SourceOptions":
         """Return checked options from plain values.
 
         Raises:
-            UserError: an unknown modality or view, a spacing, rate or distance that is not positive, or one
-                distance without the other.
+            UserError: an unknown modality or view, a spacing, rate or distance that is not positive, one
+                distance without the other, or a pose that is not rigid.
         """
         if modality is not None and modality not in list(Modality):
             raise unknown_name("modality", str(modality), [m.value for m in Modality])
@@ -76,6 +79,7 @@ class SourceOptions:
             view=None if view is None else View(view),
             sad_mm=_positive("sad_mm", sad_mm),
             sid_mm=_positive("sid_mm", sid_mm),
+            pose=None if pose is None else _pose(pose),
         )
 
     def rate(self, name: str, stated_hz: float | None = None) -> float:
@@ -103,7 +107,7 @@ class SourceOptions:
         sad_mm: float = 0.0,
         sid_mm: float = 0.0,
     ) -> ImageGeometry:
-        """Return the geometry of a room-mounted imager whose image has its centre at the isocentre.
+        """Return the geometry of a room-mounted imager, its image's centre at the isocentre unless posed.
 
         Args:
             name: what the error message calls the source.
@@ -131,6 +135,9 @@ class SourceOptions:
             flat = ImageGeometry(modality, (column, row, slice_), sad_mm=sad_mm, sid_mm=sid_mm)
         except ValueError as error:
             raise UserError(f"{name}: {error}") from error
+        if self.pose is not None:
+            rows = np.array(self.pose)
+            return replace(flat, pose=frames.rigid(rows[:, :3], rows[:, 3]))
         return replace(flat, pose=_centred(self.view or _USUAL_VIEW[modality], flat, shape))
 
     def applied_to(self, name: str, shape: Sequence[int], recorded: ImageGeometry) -> ImageGeometry:
@@ -182,6 +189,17 @@ def _spacing(spacing_mm: Sequence[float]) -> tuple[float, ...]:
     if len(spacing) not in (2, 3) or not np.isfinite(spacing).all() or min(spacing) <= 0:
         raise UserError(f"spacing_mm must be two or three positive numbers, got {spacing_mm!r}")
     return spacing
+
+
+def _pose(pose: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
+    try:
+        rows = np.array(pose, dtype=float).reshape(3, 4)
+        frames.rigid(rows[:, :3], rows[:, 3])
+    except (TypeError, ValueError):
+        raise UserError(
+            f"pose must be three rows of a rigid transform, four numbers each, not {pose!r}"
+        ) from None
+    return tuple(tuple(row) for row in rows.tolist())
 
 
 def _positive(name: str, value: float | None) -> float | None:

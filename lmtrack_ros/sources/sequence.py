@@ -4,8 +4,9 @@ Keys: ``images`` (file or glob pattern, relative), ``modality``, ``spacing_mm`` 
 ``rate_hz``, ``view`` (longitudinal, sagittal, coronal or axial: the image's centre is then at the
 isocentre), and of a projection ``sad_mm`` and ``sid_mm`` (source to isocentre, source to detector: with
 both, the spacing is at the detector and positions are at the isocentre plane, without them the spacing
-is taken as it is); all but ``images`` may be missing where the files themselves or the user say it.
-Others, such as the licence, are for people.
+is taken as it is), ``pose`` (three rows of the transform image → isocenter, mm, in place of a view); all but
+``images`` may be missing where the files themselves or the user say it. Others, such as the licence, are
+for people.
 """
 
 from pathlib import Path
@@ -51,6 +52,7 @@ def open_sequence(folder: Path, options: SourceOptions) -> Source:
         view=options.view or described.get("view"),
         sad_mm=options.sad_mm or described.get("sad_mm"),
         sid_mm=options.sid_mm or described.get("sid_mm"),
+        pose=None if options.view else described.get("pose"),
     )
     return open_files(files, stated, folder.resolve().name)
 

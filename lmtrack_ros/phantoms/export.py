@@ -1,0 +1,175 @@
+"""Phantoms as recordings and as folders, each frame with its truth."""
+
+import csv
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import SimpleITK
+import yaml
+from numpy.typing import NDArray
+
+from lmtrack_ros import interface
+from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.core.records import Frame, Landmark, LandmarkSet, MarkedLandmarks
+from lmtrack_ros.phantoms.phantom import Phantom
+from lmtrack_ros.recording import (
+    IMAGER_FRAME,
+    INITIAL_LANDMARKS,
+    LONE_FILE_SUFFIX,
+    PARTIAL_SUFFIX,
+    RecordingWriter,
+)
+from lmtrack_ros.sources import landmarks, sequence
+from lmtrack_ros.sources.source import SourceInfo
+
+TRUTH = "truth"
+
+_COLUMNS = ("frame", "landmark", "x_px", "y_px", "z_px", "certain", "spread_px", "axes")
+_POSITION_COLUMNS = ("x_mm", "y_mm", "z_mm")
+
+
+class Sample(NamedTuple):
+    """One frame and what is true of it.
+
+    Attributes:
+        frame: the picture.
+        truth: where every landmark is.
+        masks: pixels of each structure that has an extent, of the picture's shape, by name.
+    """
+
+    frame: Frame
+    truth: LandmarkSet
+    masks: Mapping[str, NDArray[np.bool_]]
+
+
+def samples(phantom: Phantom, seconds: float) -> Iterator[Sample]:
+    """Yield what a phantom shows at its own rate, the couch at zero."""
+    for index, frame in enumerate(islice(phantom, frame_count(phantom, seconds))):
+        time_s = index / phantom.info.rate_hz
+        yield Sample(frame, phantom.truth(frame.stamp_ns, time_s), phantom.masks(time_s))
+
+
+def frame_count(phantom: Phantom, seconds: float) -> int:
+    """Return how many frames a phantom shows in some seconds, at least one."""
+    return max(1, round(seconds * phantom.info.rate_hz))
+
+
+def write(path: Path, info: SourceInfo, shown: Iterable[Sample]) -> int:
+    """Write a recording where the path ends in a recording's suffix, else a folder; return the frames.
+
+    A recording holds ``image`` or ``volume``, ``image_geometry``, ``initial_landmarks`` and ``truth``. A folder
+    holds ``sequence.yaml``, ``frames``, ``masks`` where there are any, and ``landmarks.csv``, whose columns
+    ``x_mm``, ``y_mm``, ``z_mm`` are the position in isocenter. An interruption or error leaves nothing behind.
+
+    Args:
+        path: where to; must not exist.
+        info: of the source.
+        shown: what to write.
+
+    Raises:
+        UserError: the path exists, or cannot be written.
+    """
+    if not path.name:
+        raise UserError(f"'{path}' is no name to write to: give NAME{LONE_FILE_SUFFIX} or a folder")
+    try:
+        if path.suffix == LONE_FILE_SUFFIX:
+            return _write_recording(path, shown)
+        return _write_folder(path, info, shown)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _write_recording(path: Path, shown: Iterable[Sample]) -> int:
+    count = 0
+    with RecordingWriter(path) as writer:
+        for sample in shown:
+            writer.write_frame(sample.frame)
+            stamp_ns = sample.frame.stamp_ns
+            if not count:
+                marked = MarkedLandmarks(tuple(_landmarks(sample.truth)), stamp_ns)
+                message = interface.initial_landmarks(writer.make, marked, IMAGER_FRAME)
+                writer.write(INITIAL_LANDMARKS, message, stamp_ns)
+            writer.write_record(TRUTH, sample.truth, stamp_ns)
+            count += 1
+    return count
+
+
+def _landmarks(truth: LandmarkSet) -> Iterator[Landmark]:
+    for estimate in truth.estimates:
+        yield Landmark(estimate.id, estimate.uv_px, (True,) * len(estimate.uv_px))
+
+
+def _write_folder(path: Path, info: SourceInfo, shown: Iterable[Sample]) -> int:
+    if path.exists():
+        raise UserError(f"{path} exists and is not overwritten: choose another name or remove it")
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    if partial.exists():
+        raise UserError(f"{partial} is left from an interrupted run: remove it")
+    (partial / "frames").mkdir(parents=True)
+    try:
+        count = _fill(partial, info, shown)
+        os.replace(partial, path)
+    except BaseException:
+        shutil.rmtree(partial)
+        raise
+    return count
+
+
+def _fill(folder: Path, info: SourceInfo, shown: Iterable[Sample]) -> int:
+    count = 0
+    is_volume = False
+    with (folder / landmarks.FILE_NAME).open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        for sample in shown:
+            is_volume = sample.frame.image.ndim == 3
+            if not count:
+                columns = _COLUMNS if is_volume else [c for c in _COLUMNS if c != "z_px"]
+                table.writerow([*columns, *_POSITION_COLUMNS])
+            table.writerows(_rows(count, sample))
+            _write_image(folder / "frames", count, sample.frame.image)
+            for name, mask in sample.masks.items():
+                (folder / "masks" / name).mkdir(parents=True, exist_ok=True)
+                _write_image(folder / "masks" / name, count, mask.astype(np.uint8) * 255)
+            count += 1
+    described = {"images": "frames/*.mha" if is_volume else "frames/*.png", **_description(info)}
+    (folder / sequence.FILE_NAME).write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
+    return count
+
+
+def _rows(index: int, sample: Sample) -> Iterator[list[Any]]:
+    shape = sample.frame.image.shape[::-1]
+    for estimate in sample.truth.estimates:
+        inside = all(0 <= value <= size - 1 for value, size in zip(estimate.uv_px, shape, strict=True))
+        pixels = [f"{value:.3f}" for value in estimate.uv_px]
+        position = [f"{value:.3f}" for value in estimate.position_mm]
+        yield [index, estimate.id, *pixels, int(inside), "0.0", "xyz"[: len(pixels)], *position]
+
+
+def _write_image(folder: Path, index: int, image: NDArray[Any]) -> None:
+    name = str(folder / f"{index:06d}")
+    if image.ndim == 3:
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(image), f"{name}.mha", useCompression=True)
+    elif not cv2.imwrite(f"{name}.png", image, (cv2.IMWRITE_PNG_COMPRESSION, 3)):
+        raise UserError(f"cannot write {name}.png")
+
+
+def _description(info: SourceInfo) -> dict[str, Any]:
+    geometry = info.geometry
+    assert geometry is not None
+    axes: Sequence[float] = geometry.spacing_mm if geometry.spacing_mm[2] > 0 else geometry.spacing_mm[:2]
+    described: dict[str, Any] = {
+        "modality": geometry.modality.value,
+        "spacing_mm": [float(v) for v in axes],
+        "rate_hz": float(info.rate_hz),
+        "pose": [[float(v) for v in row] for row in geometry.pose[:3]],
+        "source": info.name,
+    }
+    if geometry.sid_mm:
+        described |= {"sad_mm": float(geometry.sad_mm), "sid_mm": float(geometry.sid_mm)}
+    return described
