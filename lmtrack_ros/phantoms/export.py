@@ -63,9 +63,10 @@ def frame_count(phantom: Phantom, seconds: float) -> int:
 def write(path: Path, info: SourceInfo, shown: Iterable[Sample]) -> int:
     """Write a recording where the path ends in a recording's suffix, else a folder; return the frames.
 
-    A recording holds ``image`` or ``volume``, ``image_geometry``, ``initial_landmarks`` and ``truth``. A folder
-    holds ``sequence.yaml``, ``frames``, ``masks`` where there are any, and ``landmarks.csv``, whose columns
-    ``x_mm``, ``y_mm``, ``z_mm`` are the position in isocenter. An interruption or error leaves nothing behind.
+    A recording holds ``image`` or ``volume``, ``image_geometry``, ``initial_landmarks`` and ``truth``. A
+    folder holds ``sequence.yaml``, ``frames``, ``masks`` where there are any, and ``landmarks.csv``, whose
+    columns ``x_mm``, ``y_mm``, ``z_mm`` are the position in isocenter. An interruption or error leaves
+    nothing behind.
 
     Args:
         path: where to; must not exist.
@@ -138,7 +139,9 @@ def _fill(folder: Path, info: SourceInfo, shown: Iterable[Sample]) -> int:
                 _write_image(folder / "masks" / name, count, mask.astype(np.uint8) * 255)
             count += 1
     described = {"images": "frames/*.mha" if is_volume else "frames/*.png", **_description(info)}
-    (folder / sequence.FILE_NAME).write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
+    (folder / sequence.FILE_NAME).write_text(
+        yaml.safe_dump(described, sort_keys=False, default_flow_style=None), encoding="utf-8"
+    )
     return count
 
 
