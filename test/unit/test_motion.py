@@ -1,12 +1,21 @@
-"""Regular breathing: mean, extent, direction and shape. Traces: smooth between their samples."""
+"""Breathing: mean, extent, direction, shape, what varies and what interrupts it. Traces: smooth."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.phantoms.motion import Breathing, MotionParameters, Trace, read_trace, write_trace
+from lmtrack_ros.core.parameters import build
+from lmtrack_ros.phantoms.motion import (
+    Breathing,
+    MotionParameters,
+    MotionRange,
+    Trace,
+    read_trace,
+    write_trace,
+)
 from lmtrack_ros.phantoms.phantom import PhantomParameters
 from lmtrack_ros.phantoms.ultrasound import UltrasoundPhantom
 
@@ -138,3 +147,130 @@ def test_phantom_follows_a_trace(tmp_path: Path) -> None:
     start, later = (phantom.truth(1, t).estimates[0].position_mm for t in (0.0, 7.3))
     np.testing.assert_allclose(start, 0, atol=1e-9)
     np.testing.assert_allclose(later, position_mm[73] - position_mm[0], atol=1e-3)
+
+
+def drawn(breathing: Breathing, until_s: float, rate_hz: float = 100.0) -> np.ndarray:
+    times_s = np.arange(0.0, until_s, 1.0 / rate_hz)
+    return np.array([breathing.displacement_mm(t) for t in times_s])
+
+
+def test_breaths_differ_in_depth_and_duration() -> None:
+    """Depths and durations measured from the path have about the deviations asked for."""
+    parameters = MotionParameters(period_s=4.0, amplitude_variation=0.2, period_variation=0.1)
+    path_mm = -drawn(Breathing(parameters, seed=1), 800.0, 50.0)[:, 1]
+    tops = np.flatnonzero((path_mm[1:-1] > path_mm[:-2]) & (path_mm[1:-1] >= path_mm[2:])) + 1
+    bottoms = np.flatnonzero((path_mm[1:-1] < path_mm[:-2]) & (path_mm[1:-1] <= path_mm[2:])) + 1
+    assert 150 < len(tops) < 250
+    depths_mm = path_mm[tops] - path_mm.min()
+    assert 0.15 < depths_mm.std() / 15.0 < 0.25
+    assert 0.07 < np.diff(bottoms).std() / 50.0 / 4.0 < 0.13
+
+
+def test_irregular_breathing_is_smooth() -> None:
+    """No jump in position or velocity where breaths meet."""
+    parameters = MotionParameters(amplitude_variation=0.3, period_variation=0.2, baseline_mm=2.0)
+    path_mm = drawn(Breathing(parameters, seed=3), 60.0, 500.0)
+    velocity_mm_s = np.diff(path_mm, axis=0) * 500.0
+    assert np.abs(velocity_mm_s).max() < 60.0
+    assert np.abs(np.diff(velocity_mm_s, axis=0)).max() < 1.0
+
+
+def test_end_exhale_shifts_and_drifts() -> None:
+    still = MotionParameters(period_s=4.0)
+    shifting = MotionParameters(period_s=4.0, baseline_mm=2.0)
+    ends_s = np.arange(2.0, 400.0, 4.0)
+    regular, shifted = (Breathing(p, seed=5) for p in (still, shifting))
+    moved_mm = [shifted.displacement_mm(t)[1] - regular.displacement_mm(t)[1] for t in ends_s]
+    assert 1.5 < np.std(moved_mm) < 2.5
+    drifting = Breathing(MotionParameters(drift_mm_min=3.0))
+    way_mm = drifting.displacement_mm(122.0) - drifting.displacement_mm(2.0)
+    np.testing.assert_allclose(way_mm, (0, 6, 0), atol=1e-9)
+
+
+def test_hysteresis_opens_a_loop() -> None:
+    """With a lag, the front is elsewhere on the way in than on the way out."""
+    without, with_lag = (Breathing(MotionParameters(anterior_mm=4.0, lag_s=lag)) for lag in (0.0, 0.4))
+    lagging_mm = 4.0 * (np.cos(np.pi * 0.1 / 4.0) ** 4 - np.cos(np.pi * 0.9 / 4.0) ** 4)
+    for breathing, opening_mm in ((without, 0.0), (with_lag, lagging_mm)):
+        # at the same height, half a second before and after end-inhale
+        before, after = (breathing.displacement_mm(4.0 + dt) for dt in (-0.5, 0.5))
+        assert before[1] == pytest.approx(after[1], abs=1e-9)
+        assert abs(after[2] - before[2]) == pytest.approx(opening_mm, abs=1e-9)
+
+
+def test_one_seed_one_breathing_whatever_was_asked_before() -> None:
+    parameters = MotionParameters(amplitude_variation=0.2, period_variation=0.1, baseline_mm=1.0)
+    one, other = Breathing(parameters, seed=4), Breathing(parameters, seed=4)
+    one.displacement_mm(300.0)
+    for t in (0.0, 7.7, 123.4):
+        np.testing.assert_array_equal(one.displacement_mm(t), other.displacement_mm(t))
+    assert (Breathing(parameters, seed=5).displacement_mm(50.0) != one.displacement_mm(50.0)).any()
+
+
+def test_breath_hold_holds() -> None:
+    breathing = Breathing(MotionParameters(events=("breath_hold@10",)))
+    path_mm = drawn(breathing, 40.0)
+    held = np.abs(np.diff(path_mm[:, 1])) < 1e-9
+    longest = max(len(run) for run in "".join("h" if h else " " for h in held).split())
+    assert 11.5 < longest / 100.0 < 12.5
+    # at a deeper inhale than usual, and then on
+    assert -path_mm[:, 1].min() > 1.2 * 15.0 * (1 - 3 / 8)
+    assert np.ptp(path_mm[-400:, 1]) == pytest.approx(15.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("event", "window_s", "least_mm", "most_mm"),
+    [("cough@10", (9.8, 11.2), 5.0, 7.0), ("sneeze@10", (9.0, 10.6), 10.0, 20.0)],
+)
+def test_cough_and_sneeze_throw_the_diaphragm_up(
+    event: str, window_s: tuple[float, float], least_mm: float, most_mm: float
+) -> None:
+    quiet = drawn(Breathing(MotionParameters()), 20.0)
+    disturbed = drawn(Breathing(MotionParameters(events=(event,))), 20.0)
+    difference_mm = (disturbed - quiet)[:, 1]
+    inside = slice(round(window_s[0] * 100), round(window_s[1] * 100))
+    assert least_mm < np.ptp(difference_mm[inside]) < most_mm
+    assert difference_mm.max() > 5.0
+    np.testing.assert_allclose(difference_mm[:800], 0, atol=1e-3)
+    np.testing.assert_allclose(difference_mm[1300:], 0, atol=1e-3)
+
+
+def test_deep_breath_is_twice_as_deep() -> None:
+    path_mm = drawn(Breathing(MotionParameters(events=("deep_breath@9",))), 30.0)
+    assert np.ptp(path_mm[:, 1]) == pytest.approx(30.0, abs=0.1)
+
+
+def test_heart_beats_at_its_rate() -> None:
+    breathing = Breathing(MotionParameters(heart_rate_hz=1.2))
+    contracted = np.array([breathing.contracted(0.01 * i) for i in range(6000)])
+    beats = np.count_nonzero((contracted[1:] > 0.5) & (contracted[:-1] <= 0.5))
+    assert abs(beats - 72) <= 1
+    assert contracted.min() == 0
+    assert contracted.max() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"events": ("caugh@3",)}, "Did you mean 'cough'"),
+        ({"events": ("cough",)}, "NAME@SECONDS"),
+        ({"events": ("cough@-1",)}, "at least 0"),
+        ({"events": ("cough@nan",)}, "at least 0"),
+        ({"trace": "path.csv"}, "kind 'trace'"),
+        ({"kind": "trace"}, "kind 'trace'"),
+    ],
+    ids=["name", "time", "negative", "nan", "trace-without-kind", "kind-without-trace"],
+)
+def test_impossible_motion_is_refused(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        build(MotionParameters, values, "motion")
+
+
+def test_patients_of_a_preset_differ_within_its_range() -> None:
+    usual = MotionRange(peak_to_peak_mm=(10.0, 20.0))
+    drawn_mm = [usual.draw(np.random.default_rng(seed)).peak_to_peak_mm for seed in range(50)]
+    assert 10.0 <= min(drawn_mm) < 12.0
+    assert 18.0 < max(drawn_mm) <= 20.0
+    exact = MotionRange.exactly(15.0, 3.0, 4.0).draw(np.random.default_rng(0))
+    regular = MotionParameters(kind="breathing", heart_rate_hz=exact.heart_rate_hz)
+    assert exact == regular
