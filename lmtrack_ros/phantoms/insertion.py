@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,26 +11,13 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.geometry import ImageGeometry
 from lmtrack_ros.core.records import NS_PER_S, Estimate, Frame, LandmarkSet, Status
+from lmtrack_ros.phantoms.export import Sample
 from lmtrack_ros.phantoms.motion import Motion
 from lmtrack_ros.phantoms.target_appearance import Appearance, Ellipse, TargetParameters, open_appearance
 from lmtrack_ros.sources.source import Source, SourceInfo
 
 TARGET = "target"
-"""The landmark's name."""
-
-
-class Inserted(NamedTuple):
-    """One frame with the target.
-
-    Attributes:
-        frame: as recorded but for the target; the same type of grey values.
-        truth: where the target's centre is.
-        mask: (H, W) which pixels lie within the ellipsoid.
-    """
-
-    frame: Frame
-    truth: LandmarkSet
-    mask: NDArray[np.bool_]
+"""Name of the landmark and of its mask, which holds the pixels within the ellipsoid."""
 
 
 def insert(
@@ -39,8 +26,8 @@ def insert(
     target: TargetParameters,
     motion: Motion,
     seed: int = 0,
-) -> Iterator[Inserted]:
-    """Put a target into every frame of a recording.
+) -> Iterator[Sample]:
+    """Put a target into every frame of a recording, and yield each with its truth.
 
     On the first frame the target's centre is at ``start_px``; from there it moves as the motion does,
     seen in the image plane (of a projection, the plane through the isocentre). What the plane does not
@@ -109,7 +96,7 @@ class _Path:
         return Ellipse(center_px, half_px)
 
 
-def _inserted(frame: Frame, index: int, path: _Path, appearance: Appearance, seed: int) -> Inserted:
+def _inserted(frame: Frame, index: int, path: _Path, appearance: Appearance, seed: int) -> Sample:
     geometry = frame.geometry
     if geometry is None:
         raise UserError("a frame carries no geometry, so the target has no size in it")
@@ -134,7 +121,7 @@ def _inserted(frame: Frame, index: int, path: _Path, appearance: Appearance, see
         radius_mm=0.0,
     )
     truth = LandmarkSet(frame.stamp_ns, (estimate,), geometry.frame_id, "ground_truth")
-    return Inserted(Frame(frame.stamp_ns, image, geometry, frame.received_ns), truth, mask)
+    return Sample(Frame(frame.stamp_ns, image, geometry, frame.received_ns), truth, {TARGET: mask})
 
 
 def _as_type(grey: Array, dtype: np.dtype[Any], rng: np.random.Generator) -> NDArray[Any]:

@@ -13,6 +13,8 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import View
 from lmtrack_ros.core.geometry import ImageGeometry, Modality
 from lmtrack_ros.core.records import NS_PER_S, Frame
+from lmtrack_ros.evaluation.annotations import read_annotations
+from lmtrack_ros.phantoms.export import write
 from lmtrack_ros.phantoms.insertion import insert
 from lmtrack_ros.phantoms.motion import Breathing, MotionKind, MotionParameters
 from lmtrack_ros.phantoms.target_appearance import TargetParameters
@@ -97,7 +99,7 @@ def test_target_is_where_the_truth_says(modality, background):
         true = np.array(made.truth.estimates[0].uv_px)
         assert np.abs(found - true).max() < 0.1
         seen.add(tuple(true.round(1)))
-        assert centroid(made.mask) == pytest.approx(true, abs=0.1)
+        assert centroid(made.masks["target"]) == pytest.approx(true, abs=0.1)
     assert len(seen) == 4, "it did not move"
 
 
@@ -125,7 +127,7 @@ def test_projection_is_measured_at_the_isocentre():
     made = list(insert(source, START_PX, SPHERE, BREATH))
     head_mm = (BREATH.displacement_mm(7 / RATE_HZ) - BREATH.displacement_mm(0.0))[1]
     assert made[7].truth.estimates[0].uv_px[1] == pytest.approx(START_PX[1] - head_mm / 0.6)
-    assert made[0].mask.sum() == pytest.approx(np.pi * (9.0 / 0.6) ** 2, rel=0.02)
+    assert made[0].masks["target"].sum() == pytest.approx(np.pi * (9.0 / 0.6) ** 2, rel=0.02)
 
 
 def test_attenuation_is_thickness_times_difference():
@@ -180,11 +182,13 @@ def test_polarity_is_seen_or_given():
     black = 255 - white
     for image, sign in ((white, 1), (black, -1)):
         for before, made in at_times(Pictures([image] * 8), (0, 7)):
-            change = made.frame.image[made.mask].astype(float) - before[made.mask]
+            change = made.frame.image[made.masks["target"]].astype(float) - before[made.masks["target"]]
             assert sign * change.mean() > 3
     given = replace(SPHERE, polarity="bones_black")
     for before, made in at_times(Pictures([white]), (0,), given):
-        assert (made.frame.image[made.mask].astype(float) - before[made.mask]).mean() < -3
+        assert (
+            made.frame.image[made.masks["target"]].astype(float) - before[made.masks["target"]]
+        ).mean() < -3
     with pytest.raises(UserError, match="set polarity"):
         insert(Pictures([texture(100.0, 3.0)]), START_PX, SPHERE, BREATH)
 
@@ -196,10 +200,11 @@ def test_keeps_type_size_and_surroundings(dtype):
     kept = image.copy()
     source = Pictures([image] * 2)
     made = list(insert(source, START_PX, SPHERE, BREATH))[1]
+    mask = made.masks["target"]
     assert made.frame.image.dtype == dtype
-    assert made.frame.image.shape == made.mask.shape == image.shape
+    assert made.frame.image.shape == mask.shape == image.shape
     np.testing.assert_array_equal(image, kept)
-    far = cv2.dilate(made.mask.astype(np.uint8), np.ones((41, 41))) == 0
+    far = cv2.dilate(mask.astype(np.uint8), np.ones((41, 41))) == 0
     np.testing.assert_array_equal(made.frame.image[far], image[far])
     # what is bright already does not wrap round
     assert (made.frame.image.astype(float) - image >= -1).all()
@@ -306,6 +311,17 @@ def test_goes_into_real_recordings(name, start_px, target):
         before, after = (f.image.astype(float) for f in (plain, made.frame))
         share = (255.0 - after) / (255.0 - before + 1e-9)
         change = -np.log(np.clip(share, 0.3, 1.0)) if name == "xray_chest" else np.abs(after - before)
-        assert change[made.mask].mean() > 20 * change[~made.mask].mean()
+        assert change[made.masks["target"]].mean() > 20 * change[~made.masks["target"]].mean()
         true = np.array(made.truth.estimates[0].uv_px)
         assert np.abs(centroid(change) - true).max() < (0.2 if name == "xray_chest" else 0.6)
+
+
+def test_can_be_written_and_evaluated(tmp_path):
+    source = Pictures([chest(np.uint8)] * 4)
+    folder = tmp_path / "inserted"
+    write(folder, source.info, insert(source, START_PX, SPHERE, BREATH))
+    (annotation,) = read_annotations(folder)
+    assert annotation.landmark.uv_px == pytest.approx(START_PX, abs=1e-3)
+    made = list(insert(source, START_PX, SPHERE, BREATH))
+    for frame, expected in zip(open_source(folder), made, strict=True):
+        np.testing.assert_array_equal(frame.image, expected.frame.image)
