@@ -11,9 +11,7 @@ from typing import Any, cast
 from rich.console import Console
 from rich.progress import Progress
 
-from lmtrack_ros.configuration import find_config, load
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.core.geometry import Modality
 from lmtrack_ros.core.parameters import build
 from lmtrack_ros.evaluation.annotations import Annotation, parse_landmark, read_annotations
 from lmtrack_ros.evaluation.baselines import BASELINES, create_baseline
@@ -21,15 +19,9 @@ from lmtrack_ros.evaluation.metrics import evaluation
 from lmtrack_ros.evaluation.overlay import check_overlay, write_overlay
 from lmtrack_ros.evaluation.report import table, write_page
 from lmtrack_ros.evaluation.runs import Run, follow
+from lmtrack_ros.evaluation.tracker_settings import tracker_parameters
 from lmtrack_ros.sources import open_source
 from lmtrack_ros.trackers import Tracker, create_tracker, tracker_class
-from lmtrack_ros.trackers.parameters import read_section
-
-CONFIG_OF_MODALITY = {
-    Modality.ULTRASOUND: "liver_ultrasound",
-    Modality.FLUOROSCOPY: "lung_fluoroscopy",
-    Modality.MR: "liver_mr",
-}
 
 _PLAIN_WIDTH = 140
 
@@ -131,22 +123,10 @@ def _follow(
 
 def _parameters(folder: Path, args: argparse.Namespace) -> Mapping[str, Any]:
     """Return the tracker's parameters from the configuration given, or the modality's own."""
-    config = args.config
-    if config is None:
-        source = open_source(folder)
-        modality = source.info.geometry.modality if source.info.geometry else None
-        source.close()
-        if modality not in CONFIG_OF_MODALITY:
-            return {}
-        config = CONFIG_OF_MODALITY[modality]
-    path = find_config(config)
-    section = load(path).get("tracker", {})
-    try:
-        # a tracker is scored by itself
-        _, parameters = read_section({**section, "tracker": args.tracker, "second_opinion": False})
-    except UserError as error:
-        raise UserError(f"'{path}': {error}") from error
-    return parameters
+    source = open_source(folder)
+    modality = source.info.geometry.modality if source.info.geometry else None
+    source.close()
+    return tracker_parameters(args.tracker, modality, args.config)
 
 
 def _command(args: argparse.Namespace) -> str:
