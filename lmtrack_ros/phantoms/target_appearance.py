@@ -143,6 +143,9 @@ class _Attenuation:
         self._texture = target.texture * self._pattern(np.random.default_rng((seed, 0)))
         polarity = _polarity(first.image) if target.polarity == "auto" else target.polarity
         self._opaque = _white(first.image) if polarity == "bones_white" else 0.0
+        passing = np.abs(first.image[ellipse.window(1.0, first.image.shape)].astype(float) - self._opaque)
+        if np.median(passing) == 0.0:
+            raise UserError("no X-rays arrive where the target starts: choose a place inside the field")
 
     def __call__(self, grey: Array, u: Array, v: Array, rng: np.random.Generator) -> Array:
         cells = np.stack(np.broadcast_arrays(v, u)) / self.reach
@@ -214,6 +217,8 @@ class _Signal:
         surroundings = first.image[window].astype(float)
         outside = np.hypot(*ellipse.offsets(*window)) > self.reach
         self._level = target.signal * float(np.median(surroundings[outside]))
+        if self._level == 0.0 < target.signal:
+            raise UserError("there is no signal where the target starts: choose a place inside the body")
         self._sigma, self._noise_blur_px = _noise(surroundings)
 
     def __call__(self, grey: Array, u: Array, v: Array, rng: np.random.Generator) -> Array:

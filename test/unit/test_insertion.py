@@ -255,6 +255,13 @@ def test_one_seed_gives_one_result():
     assert (first != other).any()
 
 
+def collimated():
+    """Return a chest of which the target's side is blocked."""
+    image = chest(np.uint8)
+    image[:, :130] = 255
+    return image
+
+
 def no_geometry(source):
     source.geometry = None
     return source
@@ -271,8 +278,21 @@ def no_geometry(source):
         (Pictures([np.zeros((9, 90, 90), np.uint8)], Modality.ULTRASOUND_VOLUME), START_PX, "volumes"),
         (Pictures([chest()], Modality.ULTRASOUND_VOLUME), START_PX, "only for fluoroscopy"),
         (Pictures([np.full((180, 210), 56, np.uint8)], Modality.ULTRASOUND), START_PX, "no speckle"),
+        (Pictures([np.zeros((180, 210), np.uint8)], Modality.MR), START_PX, "no signal"),
+        (Pictures([collimated()]), START_PX, "no X-rays"),
     ],
-    ids=["outside", "on the edge", "later outside", "empty", "unknown", "volume", "modality", "no speckle"],
+    ids=[
+        "outside",
+        "on the edge",
+        "later outside",
+        "empty",
+        "unknown",
+        "volume",
+        "modality",
+        "no speckle",
+        "air",
+        "blocked",
+    ],
 )
 def test_refuses_before_the_first_frame(source, start_px, says):
     with pytest.raises(UserError, match=says) as caught:
