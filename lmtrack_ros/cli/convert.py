@@ -4,14 +4,14 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
 from lmtrack_ros import interface
+from lmtrack_ros.cli.source_arguments import add_source_arguments, source_options
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.core.frames import View
-from lmtrack_ros.core.geometry import Modality
 from lmtrack_ros.recording import IMAGER_FRAME, INITIAL_LANDMARKS, RecordingWriter, is_unfinished, recover
 from lmtrack_ros.sources import CAMERA_PREFIX, PHANTOM_PREFIX, open_source
 from lmtrack_ros.sources.landmarks import marked_landmarks
@@ -23,25 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, help="recording to write: NAME.mcap for one file, else a folder"
     )
-    parser.add_argument("--modality", choices=[m.value for m in Modality], help="what made the images")
-    parser.add_argument(
-        "--spacing-mm",
-        type=float,
-        nargs="+",
-        metavar=("COLUMNS", "ROWS"),
-        help="pixel pitch along columns, rows and, for volumes, slices; at the detector where the two "
-        "distances below are known, else taken as it is",
-    )
-    parser.add_argument("--rate-hz", type=float, help="frame rate, instead of the file's own times")
-    parser.add_argument(
-        "--view", choices=[v.value for v in View], help="how the image plane stands in the room"
-    )
-    parser.add_argument(
-        "--sad-mm",
-        type=float,
-        help="of a projection, source to isocentre, with --sid-mm: positions are at the isocentre plane",
-    )
-    parser.add_argument("--sid-mm", type=float, help="of a projection, source to detector, with --sad-mm")
+    add_source_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,14 +32,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: the input is not readable, something is missing, or the output exists.
     """
-    said = {
-        "modality": args.modality,
-        "spacing_mm": args.spacing_mm,
-        "rate_hz": args.rate_hz,
-        "view": args.view,
-        "sad_mm": args.sad_mm,
-        "sid_mm": args.sid_mm,
-    }
+    said = source_options(args)
     if not Path(args.out).name:
         raise UserError(f"--out '{args.out}' is no name for a recording: give NAME or NAME.mcap")
     try:
@@ -78,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _convert(uri: str, said: dict[str, object], writer: RecordingWriter) -> tuple[int, tuple[str, ...]]:
-    source = open_source(uri, **said)  # type: ignore[arg-type]
+def _convert(uri: str, said: dict[str, Any], writer: RecordingWriter) -> tuple[int, tuple[str, ...]]:
+    source = open_source(uri, **said)
     marked = marked_landmarks(Path(uri))
     unwritten = bool(marked.landmarks)
     count = 0

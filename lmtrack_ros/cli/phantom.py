@@ -1,34 +1,65 @@
-"""``lmtrack phantom``: moving anatomy with exact ground truth, as recordings or folders."""
+"""``lmtrack phantom``: moving anatomy with exact ground truth, written, inserted, shown and measured."""
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, TypeVar
 
+import yaml
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 
+from lmtrack_ros.cli.source_arguments import add_source_arguments, source_options
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.core.parameters import build
+from lmtrack_ros.core.parameters import build, constraint_of, defaults
 from lmtrack_ros.phantoms import MODALITIES, PhantomParameters, open_phantom, presets
 from lmtrack_ros.phantoms.export import frame_count, samples, write
-from lmtrack_ros.phantoms.motion import EVENTS
+from lmtrack_ros.phantoms.insertion import insert
+from lmtrack_ros.phantoms.motion import EVENTS, MotionParameters, MotionRange, open_motion
+from lmtrack_ros.phantoms.target_appearance import TargetParameters
+from lmtrack_ros.sources import open_source
 
 _SECONDS = 20.0
+_MEASURED = ("ultrasound", "fluoroscopy", "mr")
+
+T = TypeVar("T")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    kinds = parser.add_subparsers(dest="kind", metavar="MODALITY", required=True)
+    kinds = parser.add_subparsers(dest="kind", metavar="MODALITY | COMMAND", required=True)
     for modality in MODALITIES:
         listed = "\n".join(f"  {name:18} {preset.description}" for name, preset in presets(modality).items())
-        one = kinds.add_parser(
-            modality,
-            help=f"presets: {', '.join(presets(modality))}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            epilog=f"presets, the default first:\n{listed}",
+        _configure_phantom(
+            _add(
+                kinds,
+                modality,
+                f"presets: {', '.join(presets(modality))}",
+                f"presets, default first:\n{listed}",
+            )
         )
-        _add_phantom_arguments(one)
+    listed = "\n".join(
+        f"  {field.name:18} {defaults(TargetParameters)[field.name]}; "
+        f"{constraint_of(TargetParameters, field.name).description}"
+        for field in fields(TargetParameters)
+    )
+    _configure_insert(
+        _add(kinds, "insert", "put a moving target into a real recording", f"of the target:\n{listed}")
+    )
+    gallery = _add(kinds, "gallery", "draw every preset with its truth")
+    likeness = _add(kinds, "likeness", "set phantoms beside real recordings")
+    likeness.add_argument(
+        "--with-frames", action="store_true", help="show frames of the recordings too, for your own eyes"
+    )
+    difficulty = _add(kinds, "difficulty", "track phantoms and real recordings with the usual trackers")
+    for command in (likeness, difficulty):
+        command.add_argument("--data", required=True, type=Path, help="folder with the real recordings")
+        command.add_argument("--modality", choices=_MEASURED, help="one alone")
+    for command in (gallery, likeness, difficulty):
+        command.add_argument("--out", required=True, type=Path, help="folder for pages and pictures")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,60 +67,78 @@ def run(arguments: argparse.Namespace) -> int:
     return _COMMANDS.get(arguments.kind, _write_phantom)(arguments)
 
 
-def _add_phantom_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", required=True, type=Path, help="NAME.mcap for a recording, anything else for a folder"
+def _add(kinds: Any, name: str, help_line: str, epilog: str = "") -> argparse.ArgumentParser:
+    added: argparse.ArgumentParser = kinds.add_parser(
+        name,
+        help=help_line,
+        description=help_line,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    return added
+
+
+def _configure_phantom(parser: argparse.ArgumentParser) -> None:
+    _configure_output(parser)
     parser.add_argument(
         "--seconds", type=float, default=_SECONDS, metavar="S", help=f"how long; default {_SECONDS:g}"
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of patient, motion and noise; default 0"
-    )
-    parser.add_argument(
-        "--preset", default="", metavar="NAME", help="kind of anatomy and imager, from the list below"
-    )
+    parser.add_argument("--preset", default="", metavar="NAME", help="anatomy and imager, listed below")
     parser.add_argument(
         "--rate-hz", type=float, default=0.0, metavar="HZ", help="frame rate, instead of the preset's"
     )
+
+
+def _configure_insert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", help="folder, file or recording of images")
+    _configure_output(parser)
+    parser.add_argument(
+        "--at", required=True, type=float, nargs=2, metavar=("COLUMN", "ROW"), help="where it starts, px"
+    )
+    parser.add_argument(
+        "--target", action="append", default=[], metavar="NAME=VALUE", help="how it looks, listed below"
+    )
+    add_source_arguments(parser)
+
+
+def _configure_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", required=True, type=Path, help="NAME.mcap for a recording, anything else for a folder"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is drawn by chance")
     parser.add_argument(
         "--trace",
         default="",
         metavar="CSV",
-        help="motion to follow (time_s, x_mm, y_mm, z_mm), instead of breathing",
+        help="motion to follow (time_s, x_mm, y_mm, z_mm) instead of breathing",
     )
     parser.add_argument(
         "--event",
         action="append",
         default=[],
         metavar="NAME@S",
-        help=f"interrupt the breathing at a time: {', '.join(EVENTS)}; may be repeated",
+        help=f"interrupts the breathing at a time: {', '.join(EVENTS)}; may be repeated",
     )
+
+
+def _motion(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.trace:
+        return {"kind": "trace", "trace": arguments.trace}
+    return {"events": arguments.event}
 
 
 def _write_phantom(arguments: argparse.Namespace) -> int:
     if not 0 < arguments.seconds < float("inf"):
         raise UserError("--seconds must be positive")
-    motion = {"kind": "trace", "trace": arguments.trace} if arguments.trace else {"events": arguments.event}
-    parameters = build(
-        PhantomParameters,
-        {
-            "preset": arguments.preset,
-            "seed": arguments.seed,
-            "rate_hz": arguments.rate_hz,
-            "motion": motion,
-        },
-        f"phantom {arguments.kind}",
-    )
-    phantom = open_phantom(arguments.kind, parameters)
-    console = Console(stderr=True)
-    shown = track(
-        samples(phantom, arguments.seconds),
-        description=phantom.info.name,
-        total=frame_count(phantom, arguments.seconds),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
+    said = {
+        "preset": arguments.preset,
+        "seed": arguments.seed,
+        "rate_hz": arguments.rate_hz,
+        "motion": _motion(arguments),
+    }
+    phantom = open_phantom(arguments.kind, build(PhantomParameters, said, f"phantom {arguments.kind}"))
+    shown = _tracked(
+        samples(phantom, arguments.seconds), phantom.info.name, frame_count(phantom, arguments.seconds)
     )
     count = write(arguments.out, phantom.info, shown)
     names = ", ".join(phantom.positions_mm(0.0))
@@ -97,4 +146,99 @@ def _write_phantom(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {}
+def _insert(arguments: argparse.Namespace) -> int:
+    target = build(TargetParameters, dict(_setting(text) for text in arguments.target), "--target")
+    moves = build(MotionParameters, _motion(arguments), "motion")
+    motion = open_motion(moves, MotionRange(), arguments.seed)
+    source = open_source(arguments.input, **source_options(arguments))
+    try:
+        column, row = arguments.at
+        shown = insert(source, (column, row), target, motion, arguments.seed)
+        count = write(
+            arguments.out, source.info, _tracked(shown, f"{source.info.name} with target", source.info.frames)
+        )
+    finally:
+        source.close()
+    sys.stdout.write(f"{arguments.out}: {count} frames, landmark target\n")
+    return 0
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--target is NAME=VALUE, for one lumen_db=-15, not '{text}'")
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--target {name}: '{value}' is no value") from None
+
+
+def _gallery(arguments: argparse.Namespace) -> int:
+    # imported where they are needed: matplotlib would delay every phantom
+    from lmtrack_ros.evaluation.gallery import draw_gallery
+
+    folder = _folder(arguments.out)
+    for modality in _tracked(MODALITIES, "gallery", len(MODALITIES)):
+        draw_gallery(folder / f"{modality}.png", modality)
+    sys.stdout.write(f"{folder}: {', '.join(f'{modality}.png' for modality in MODALITIES)}\n")
+    return 0
+
+
+def _likeness(arguments: argparse.Namespace) -> int:
+    from lmtrack_ros.evaluation import likeness_report as report
+
+    folder = _folder(arguments.out)
+    pairs = [p for p in report.PAIRS if arguments.modality in (None, p.modality)]
+    with _progress("likeness", report.STEPS * len(pairs)) as advance:
+        compared = [report.compare(arguments.data, pair, advance) for pair in pairs]
+    report.write_page(folder, compared, with_real_frames=arguments.with_frames)
+    sys.stdout.write(report.table(compared) + "\n")
+    return 0
+
+
+def _difficulty(arguments: argparse.Namespace) -> int:
+    from lmtrack_ros.evaluation import difficulty, difficulty_report
+
+    folder = _folder(arguments.out)
+    settings = [s for s in difficulty.SETTINGS if arguments.modality in (None, s.modality)]
+    with _progress("difficulty", sum(map(difficulty.sequence_count, settings))) as advance:
+        measured = [
+            one
+            for setting in settings
+            for one in difficulty.measure(setting, arguments.data, on_sequence=advance)
+        ]
+    difficulty_report.write_table(folder / "difficulty.md", measured, difficulty.SEEDS)
+    difficulty_report.draw(folder / "difficulty.png", measured)
+    sys.stdout.write(difficulty_report.table(measured) + "\n")
+    return 0
+
+
+def _folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to '{path}': {error.strerror}") from error
+    return path
+
+
+def _tracked(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    console = Console(stderr=True)
+    return iter(
+        track(items, description, total, console=console, disable=not console.is_terminal, transient=True)
+    )
+
+
+@contextmanager
+def _progress(description: str, total: int) -> Iterator[Callable[[], None]]:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda: progress.advance(task)
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "insert": _insert,
+    "gallery": _gallery,
+    "likeness": _likeness,
+    "difficulty": _difficulty,
+}

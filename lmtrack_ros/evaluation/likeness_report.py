@@ -22,6 +22,9 @@ FRAMES = 60
 SEEDS = (0, 1, 2)
 """Patients that a preset is judged by; the middle one of each figure counts."""
 
+STEPS = 1 + len(SEEDS)
+"""How many steps a comparison reports."""
+
 _REAL_COLOUR, _SIMULATED_COLOUR = "#222222", "#d55e00"
 
 
@@ -118,6 +121,29 @@ def table(comparisons: Sequence[Comparison]) -> str:
                 f"| {within} |"
             )
     return "\n".join(lines)
+
+
+def write_page(folder: Path, compared: Sequence[Comparison], *, with_real_frames: bool) -> None:
+    """Write ``likeness.md`` and a figure for each modality.
+
+    Args:
+        folder: to write to.
+        compared: of any modalities.
+        with_real_frames: as of :func:`draw`.
+    """
+    lines = [
+        "# Likeness of the phantoms",
+        "",
+        f"The first {FRAMES} frames of each recording, and of the preset that imitates it with seeds",
+        f"{', '.join(map(str, SEEDS))}, of which the median counts; on the coarser of the two pixel grids, inside the field of",
+        "view. Black: real. Orange: simulated.",
+    ]
+    for modality in dict.fromkeys(one.pair.modality for one in compared):
+        of_modality = [one for one in compared if one.pair.modality == modality]
+        name = f"likeness_{modality}.png"
+        draw(folder / name, of_modality, with_real_frames=with_real_frames)
+        lines += ["", f"## {modality}", "", f"![{modality}]({name})", "", table(of_modality)]
+    (folder / "likeness.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def draw(path: Path, comparisons: Sequence[Comparison], *, with_real_frames: bool) -> None:

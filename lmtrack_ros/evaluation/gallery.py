@@ -1,0 +1,121 @@
+"""Pictures of all phantoms: of each preset a frame with its truth drawn on it, and its motion."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import wrap
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from lmtrack_ros.core.frames import Array
+from lmtrack_ros.evaluation.overlay import atomic_file
+from lmtrack_ros.phantoms import Phantom, PhantomParameters, open_phantom, presets
+
+_COLUMNS = 3
+_TIME_S = 1.3
+_STRIP_S = 12.0
+_STRIP_LINES = 120
+_STRIP_VOLUMES = 12
+_LANDMARK_COLOUR, _MASK_COLOUR = "#ffb000", "#56b4e9"
+
+
+def draw_gallery(path: Path, modality: str) -> None:
+    """Write one picture of all presets of a modality.
+
+    Above, a frame with the landmarks and the outlines of the masks; below, the line of pixels along which the
+    first landmark moves most, through time, with the landmark's true path.
+
+    Args:
+        path: PNG to write.
+        modality: name of the phantom.
+
+    Raises:
+        UserError: the file cannot be written, or a preset needs anatomy that is not installed.
+    """
+    names = list(presets(modality))
+    rows = -(-len(names) // _COLUMNS)
+    figure = Figure(figsize=(4.0 * _COLUMNS, 5.2 * rows), layout="constrained")
+    grid = figure.subfigures(rows, _COLUMNS, squeeze=False).ravel()
+    for part, name in zip(grid, names, strict=False):
+        phantom = open_phantom(modality, PhantomParameters(preset=name))
+        picture, strip = part.subplots(2, 1, height_ratios=[3, 1])
+        _draw_picture(picture, phantom, f"{name}: {presets(modality)[name].description}")
+        _draw_strip(strip, phantom)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=70, format="png")
+
+
+def _draw_picture(axes: Axes, phantom: Phantom, title: str) -> None:
+    image, uv_px, masks = _shown(phantom, _TIME_S)
+    axes.imshow(image, cmap="gray", vmin=0, vmax=np.percentile(image, 99.7))
+    for mask in masks.values():
+        if mask.any() and not mask.all():
+            axes.contour(mask, levels=[0.5], colors=_MASK_COLOUR, linewidths=0.7)
+    for name, (column, row) in uv_px.items():
+        axes.plot(column, row, "+", color=_LANDMARK_COLOUR, markersize=8, markeredgewidth=1.2)
+        axes.annotate(
+            name, (column, row), (4, 4), textcoords="offset points", color=_LANDMARK_COLOUR, fontsize=6
+        )
+    axes.set_title("\n".join(wrap(title, 60)), fontsize=8)
+    axes.axis("off")
+
+
+def _draw_strip(axes: Axes, phantom: Phantom) -> None:
+    """Draw one line of pixels through time, with the true path of the first landmark."""
+    is_volume = _is_volume(phantom)
+    count = _STRIP_VOLUMES if is_volume else min(_STRIP_LINES, round(_STRIP_S * phantom.info.rate_hz))
+    times_s = np.arange(count) / phantom.info.rate_hz
+    path_px = np.array([next(iter(_positions_px(phantom, t).values())) for t in times_s])
+    along = int(np.argmax(np.ptp(path_px, axis=0)))
+    across_px = round(float(path_px[:, 1 - along].mean()))
+    lines = []
+    for time_s in times_s:
+        image, _, _ = _shown(phantom, time_s)
+        lines.append(image[across_px, :] if along == 0 else image[:, across_px])
+    strip = np.stack(lines, axis=1)
+    spacing_mm = phantom.geometry.plane_spacing_mm[along]
+    end_s = count / phantom.info.rate_hz
+    axes.imshow(
+        strip,
+        cmap="gray",
+        aspect="auto",
+        extent=(0, end_s, len(strip) * spacing_mm, 0),
+        vmin=0,
+        vmax=np.percentile(strip, 99.7),
+    )
+    axes.plot(times_s, (path_px[:, along] + 0.5) * spacing_mm, color=_LANDMARK_COLOUR, linewidth=0.9)
+    axes.tick_params(labelsize=6)
+    axes.set_xlabel("s", fontsize=7)
+    axes.set_ylabel("mm", fontsize=7)
+
+
+def _shown(
+    phantom: Phantom, time_s: float
+) -> tuple[NDArray[np.generic], Mapping[str, Array], Mapping[str, NDArray[np.bool_]]]:
+    """Return picture, landmarks and masks; of a volume, the slice through its first landmark."""
+    image = phantom.render(1, time_s).image
+    uv_px = _positions_px(phantom, time_s)
+    masks = phantom.masks(time_s)
+    if image.ndim == 2:
+        return image, uv_px, masks
+    at = _slice_of(phantom, time_s, len(image))
+    return image[at], uv_px, {name: mask[at] for name, mask in masks.items()}
+
+
+def _positions_px(phantom: Phantom, time_s: float) -> Mapping[str, Array]:
+    """Return (column, row) of the landmarks; of a volume, of those within two slices of the one shown."""
+    estimates = phantom.truth(1, time_s).estimates
+    if not _is_volume(phantom):
+        return {e.id: np.array(e.uv_px) for e in estimates}
+    shown = estimates[0].uv_px[2]
+    return {e.id: np.array(e.uv_px[:2]) for e in estimates if abs(e.uv_px[2] - shown) <= 2}
+
+
+def _is_volume(phantom: Phantom) -> bool:
+    return len(phantom.truth(1, 0.0).estimates[0].uv_px) == 3
+
+
+def _slice_of(phantom: Phantom, time_s: float, slices: int) -> int:
+    return int(np.clip(round(phantom.truth(1, time_s).estimates[0].uv_px[2]), 0, slices - 1))
