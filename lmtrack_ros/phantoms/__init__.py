@@ -8,6 +8,9 @@ from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, Preset
 
 _CLASSES = {
     "ultrasound": "UltrasoundPhantom",
+    "mr": "MrPhantom",
+    "fluoroscopy": "FluoroscopyPhantom",
+    "volume_ultrasound": "VolumeUltrasoundPhantom",
 }
 """The phantom of each modality: a module of that name holds the class and its PRESETS."""
 

