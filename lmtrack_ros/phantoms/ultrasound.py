@@ -1,74 +1,35 @@
-"""A breathing liver under a longitudinal ultrasound probe that is held by the room."""
+"""A body under an ultrasound probe, made of scatterers that it carries and that a probe sums coherently."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from lmtrack_ros.core import frames
 from lmtrack_ros.core.frames import Array, View
 from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
-from lmtrack_ros.phantoms.motion import MotionRange, open_motion
-from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, Preset, preset_of
+from lmtrack_ros.phantoms.deformation import BodyState
+from lmtrack_ros.phantoms.motion import open_motion
+from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, preset_of
+from lmtrack_ros.phantoms.scatterers import SLAB_MM, Echoes, Scatterers
+from lmtrack_ros.phantoms.ultrasound_anatomy import Ellipse, Face, Shadow
+from lmtrack_ros.phantoms.ultrasound_contact import Contact
+from lmtrack_ros.phantoms.ultrasound_presets import PRESETS
+from lmtrack_ros.phantoms.ultrasound_probe import Beamformer
 from lmtrack_ros.sources.source import SourceInfo
 
-PRESETS = {
-    "demo": Preset(
-        "vessels in a liver that moves as one, as the demo follows them",
-        30.0,
-        MotionRange.exactly(15.0, 3.0, 4.0),
-    )
-}
-"""The first is the default."""
-
-_SPACING_MM = 0.5
-_WIDTH_PX, _HEIGHT_PX = 320, 256
-_MARGIN_PX = 100  # how far the anatomy reaches beyond the image on each side
-_WALL_ROWS = 36  # the abdominal wall does not breathe
-_SPECKLE_SIGMA_PX = (2.2, 1.1)  # lateral, axial
-_OUT_OF_PLANE_RAD = 0.45  # cos of it: how alike the speckle of end-exhale and end-inhale is
-_DYNAMIC_RANGE_DB = 55.0
-_WHITE_DB = 24.0  # echoes this far above the liver's mean are white
-_NOISE_AMPLITUDE = 0.02
-
-
-@dataclass(frozen=True)
-class Vessel:
-    """A vessel cut across: dark blood, bright wall; its centre is a landmark.
-
-    Attributes:
-        offset_mm: mean position of its centre in isocenter, (y, z).
-        radii_mm: half axes along columns and rows.
-    """
-
-    offset_mm: tuple[float, float]
-    radii_mm: tuple[float, float]
-
-
-VESSELS = {
-    "portal_vein": Vessel((0.0, 0.0), (6.5, 4.5)),
-    "hepatic_vein": Vessel((31.0, -21.0), (4.0, 5.0)),
-}
-"""The landmarks. The first is at the isocentre when the breath is at its mean and the couch at zero."""
-
-_UNMARKED_VESSELS = (
-    Vessel((-34.0, -12.0), (5.0, 3.5)),
-    Vessel((16.0, 18.0), (3.5, 3.5)),
-    Vessel((-8.0, -38.0), (3.0, 4.5)),
-)
+_MARGIN = 1 / 6  # of the field's depth: how far the anatomy reaches beyond the field
+_BEHIND_MM = 10.0  # how far the organs reach up behind the wall
 
 
 class UltrasoundPhantom(Phantom):
-    """A liver with vessels that moves rigidly with the breath behind a wall that does not.
+    """A breathing body under a probe whose plane is longitudinal.
 
-    The picture is the log-compressed envelope of a complex echo field: fully developed speckle,
-    with a second independent field mixed in as the breath is drawn, as tissue that leaves the
-    plane does, and receiver noise. One seed and time give one picture, to the bit.
+    Scatterers fill the organs and are carried by the deformation; the wall above them slides. The
+    picture is their coherent sum, so that speckle changes as tissue turns, deforms and leaves the plane.
 
     Args:
-        parameters: of picture and motion.
+        parameters: of patient and motion.
 
     Raises:
         UserError: the preset is unknown or the trace cannot be read.
@@ -76,90 +37,118 @@ class UltrasoundPhantom(Phantom):
 
     def __init__(self, parameters: PhantomParameters) -> None:
         preset = preset_of(parameters, PRESETS)
-        center_px = np.array([_WIDTH_PX / 2, _HEIGHT_PX / 2])
+        probe, spacing_mm = preset.probe, preset.spacing_mm
+        center_px = np.array(preset.size_px) / 2
         self._pose = frames.isocenter_from_image(View.LONGITUDINAL)
-        self._pose[:3, 3] = -self._pose[:3, :3] @ np.append(center_px * _SPACING_MM, 0.0)
+        self._pose[:3, 3] = -self._pose[:3, :3] @ np.append(center_px * spacing_mm, 0.0)
         geometry = ImageGeometry(
-            Modality.ULTRASOUND,
-            (_SPACING_MM, _SPACING_MM, 0.0),
-            mount=Mount(parameters.mount),
-            pose=self._pose,
+            Modality.ULTRASOUND, (spacing_mm, spacing_mm, 0.0), mount=Mount(parameters.mount), pose=self._pose
         )
         super().__init__(
             SourceInfo("phantom:ultrasound", geometry, parameters.rate_hz or preset.rate_hz, frames=None),
             open_motion(parameters.motion, preset.motion, parameters.seed),
             parameters.seed,
         )
-        rng = np.random.default_rng(parameters.seed)
-        self._liver = _speckle(rng) * self._echogenicity()[..., None]
-        wall = _speckle(rng)
-        layers = 0.5 + 0.4 * np.sin(np.arange(len(wall)) / 3.0) + 0.9 * (np.arange(len(wall)) % 17 < 2)
-        self._wall = wall * layers.astype(np.float32)[:, None, None]
+        rng = np.random.default_rng((parameters.seed, 10))
+        face_px = (float(center_px[0]), preset.face_mm / spacing_mm)
+        self._face = Face(float(center_px[1]) * spacing_mm - preset.face_mm, probe.radius_mm, probe.depth_mm)
+        half_width_mm = preset.size_px[0] / 2 * spacing_mm + _MARGIN * probe.depth_mm
+        self._anatomy = preset.anatomy(rng, self._face, half_width_mm)
+        self._beams = Beamformer(
+            probe, preset.density_mm2, face_px, preset.size_px, spacing_mm, preset.background, rng
+        )
+        self._gain = np.float32(10.0 ** (rng.uniform(*preset.gain_db) / 20.0))
+        self._dropout = preset.dropout
+        self._contact = Contact(rng, probe, self._face, preset.edge_db, preset.dropout)
+        self._organs, self._wall = self._scatterers(rng, half_width_mm, preset.density_mm2, probe.slice_mm)
 
-    def positions_mm(self, time_s: float) -> Mapping[str, Array]:
-        """Return the (3,) position of every vessel at one moment, the couch at zero, in isocenter, mm."""
-        moved = self.motion.displacement_mm(time_s)
-        return {name: np.array([0.0, *vessel.offset_mm]) + moved for name, vessel in VESSELS.items()}
-
-    def _image(self, time_s: float, couch_mm: Array) -> NDArray[np.uint8]:
-        angle = _OUT_OF_PLANE_RAD * self.motion.inhaled(time_s)
-        liver = self._shifted(self._liver, self.motion.displacement_mm(time_s) + couch_mm)
-        wall = self._shifted(self._wall, couch_mm)
-        wall_bottom_px = _WALL_ROWS + self._shift_px(couch_mm)[1]
-        in_wall = np.arange(_HEIGHT_PX)[:, None, None] < wall_bottom_px
-        field_parts = np.where(in_wall, wall, liver)
-        echo = np.cos(angle) * field_parts[..., :2] + np.sin(angle) * field_parts[..., 2:]
-        echo += _NOISE_AMPLITUDE * self._noise(time_s).standard_normal(echo.shape, dtype=np.float32)
-        power = np.einsum("ijk,ijk->ij", echo, echo)
-        decibel = 10.0 * np.log10(power + 1e-12)
-        grey = np.clip(255.0 * (1.0 + (decibel - _WHITE_DB) / _DYNAMIC_RANGE_DB), 0.0, 255.0)
-        return grey.astype(np.uint8)
-
-    def _shift_px(self, displacement_mm: Array) -> Array:
-        """Return the (2,) shift in the image, columns and rows, of a (3,) displacement in isocenter."""
-        shift: Array = (self._pose[:3, :3].T @ displacement_mm)[:2] / _SPACING_MM
-        return shift
-
-    def _shifted(self, anatomy: NDArray[np.float32], displacement_mm: Array) -> NDArray[np.float32]:
-        """Return the (H, W, 4) part of the anatomy that is in the image after a displacement."""
-        column, row = self._shift_px(displacement_mm)
-        to_anatomy = np.array([[1.0, 0.0, _MARGIN_PX - column], [0.0, 1.0, _MARGIN_PX - row]])
-        return np.asarray(
-            cv2.warpAffine(
-                anatomy,
-                to_anatomy,
-                (_WIDTH_PX, _HEIGHT_PX),
-                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                borderMode=cv2.BORDER_REFLECT,
-            )
+    def _scatterers(
+        self, rng: np.random.Generator, half_width_mm: float, density_mm2: float, reach_mm: float
+    ) -> tuple[tuple[Scatterers, Scatterers], tuple[Scatterers, Scatterers]]:
+        """Return tissue and interfaces of the organs, and of the wall."""
+        anatomy, face, probe = self._anatomy, self._face, self._beams.probe
+        margin_mm = _MARGIN * probe.depth_mm
+        top_mm, bottom_mm = face.z_mm + margin_mm, face.z_mm - face.depth_mm - margin_mm
+        count = round(2 * half_width_mm * (top_mm - bottom_mm) * density_mm2)
+        drawn = rng.uniform((0.0, -half_width_mm, bottom_mm), (SLAB_MM, half_width_mm, top_mm), (count, 3))
+        strength = rng.standard_normal(count)
+        height = face.layer_z_mm(drawn[:, 1], anatomy.wall_mm)
+        depth, beam = probe.polar(
+            (-drawn[:, 1]).astype(np.float32), (face.z_mm - drawn[:, 2]).astype(np.float32)
+        )
+        margin = margin_mm / probe.cell_mm()[probe.rows // 2]
+        seen = (
+            (depth > -margin_mm)
+            & (depth < probe.depth_mm + margin_mm)
+            & (beam > -margin)
+            & (beam < probe.beams + margin)
+        )
+        # organs reach up behind the wall, from where they come forth
+        organs = seen & (drawn[:, 2] < height + _BEHIND_MM)
+        wall = seen & (drawn[:, 2] > height)
+        moving, sliding = anatomy.deformation.weights, anatomy.deformation.wall_weights
+        return (
+            Scatterers.of(drawn[organs], strength[organs] * anatomy.organs(drawn[organs]), moving, reach_mm),
+            Scatterers.along(anatomy.organ_lines, moving, reach_mm),
+        ), (
+            Scatterers.of(drawn[wall], strength[wall] * anatomy.wall(drawn[wall]), sliding, reach_mm),
+            Scatterers.along(anatomy.wall_lines, sliding, reach_mm),
         )
 
-    def _echogenicity(self) -> NDArray[np.float32]:
-        """Return the amplitude of the echoes of the liver, with its vessels, over the anatomy."""
-        height, width = _anatomy_shape()
-        rows, columns = np.mgrid[:height, :width].astype(np.float32)
-        amplitude = np.ones((height, width), np.float32)
-        # the diaphragm, a bright arc towards the head
-        arc_mm = np.hypot(columns - 0.62 * width, rows - 0.62 * height) * _SPACING_MM
-        amplitude += 5.0 * (columns < 0.62 * width) * np.exp(-0.5 * ((arc_mm - 88.0) / 1.3) ** 2)
-        for vessel in (*VESSELS.values(), *_UNMARKED_VESSELS):
-            column, row = (self._pose[:3, :3].T @ np.array([0.0, *vessel.offset_mm]))[:2] / _SPACING_MM
-            column += _WIDTH_PX / 2 + _MARGIN_PX
-            row += _HEIGHT_PX / 2 + _MARGIN_PX
-            a, b = np.array(vessel.radii_mm) / _SPACING_MM
-            radius = np.hypot((columns - column) / a, (rows - row) / b)
-            amplitude *= 1.0 - 0.48 * (1.0 - np.tanh(6.0 * (radius - 1.0)))
-            amplitude += 2.2 * np.exp(-0.5 * ((radius - 1.08) / 0.09) ** 2)
-        return amplitude
+    def positions_mm(self, time_s: float) -> Mapping[str, Array]:
+        """Return the (3,) position of every landmark at one moment, the couch at zero, in isocenter, mm."""
+        state = BodyState.at(self.motion, time_s)
+        displaced = self._anatomy.deformation.displaced_mm
+        return {name: displaced(point, state) for name, point in self._anatomy.landmarks_mm.items()}
 
+    def _image(self, time_s: float, couch_mm: Array) -> NDArray[np.uint8]:
+        state = BodyState.at(self.motion, time_s)
+        organs = [self._beneath(s.echoes(state, couch_mm), couch_mm) for s in self._organs]
+        parts = [*organs, *(s.echoes(state, couch_mm) for s in self._wall)]
+        echoes = Echoes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        shadows = [self._now(shadow, state, couch_mm) for shadow in self._anatomy.shadows]
+        gain = self._gain * self._contact.gain(time_s, shadows)
+        return self._beams.picture(echoes, (0.0, self._face.z_mm), gain, self._noise(time_s))
 
-def _anatomy_shape() -> tuple[int, int]:
-    return _HEIGHT_PX + 2 * _MARGIN_PX, _WIDTH_PX + 2 * _MARGIN_PX
+    def _beneath(self, echoes: Echoes, couch_mm: Array) -> Echoes:
+        """Hide the organs where the wall has slid over them."""
+        y_mm = echoes.y_mm - np.float32(couch_mm[1])
+        bottom_mm = self._face.layer_z_mm(y_mm, self._anatomy.wall_mm).astype(np.float32)
+        seen = echoes.z_mm - np.float32(couch_mm[2]) < bottom_mm
+        return echoes._replace(amplitude=echoes.amplitude * seen)
 
+    def _masks(self, time_s: float, couch_mm: Array) -> Mapping[str, NDArray[np.bool_]]:
+        state = BodyState.at(self.motion, time_s)
+        return {
+            name: self._section(structure, state, couch_mm)
+            for name, structure in self._anatomy.structures.items()
+        }
 
-def _speckle(rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return two independent complex echo fields, (H, W, 4): real and imaginary of each, power 1 a field."""
-    noise = rng.standard_normal((*_anatomy_shape(), 4), dtype=np.float32)
-    lateral, axial = _SPECKLE_SIGMA_PX
-    blurred = cv2.GaussianBlur(noise, (0, 0), lateral, sigmaY=axial)
-    return np.asarray(blurred / (blurred.std() * np.sqrt(2.0)), dtype=np.float32)
+    def _section(self, structure: Ellipse, state: BodyState, couch_mm: Array) -> NDArray[np.bool_]:
+        """Return which pixels of the field a structure covers, looking only where it can be."""
+        deformation = self._anatomy.deformation
+        outline_mm = np.insert(structure.outline(scale=1.1), 0, 0.0, axis=1)
+        corners_px = np.array([self.pixel(p + couch_mm) for p in deformation.displaced_mm(outline_mm, state)])
+        height, width = self._beams.outside.shape
+        left, top = np.clip(np.floor(corners_px.min(axis=0)), 0, (width, height)).astype(int)
+        right, bottom = np.clip(np.ceil(corners_px.max(axis=0)) + 1, 0, (width, height)).astype(int)
+        rows, columns = np.mgrid[top:bottom, left:right]
+        image_mm = np.stack([columns, rows, np.zeros_like(rows)], axis=-1) * self.geometry.plane_spacing_mm
+        points_mm = frames.apply(self._pose, image_mm) - couch_mm
+        origin = deformation.origin_mm(points_mm, state)
+        mask = np.zeros((height, width), bool)
+        mask[top:bottom, left:right] = structure.radius(origin[..., 1], origin[..., 2]) < 1.0
+        return mask & ~self._beams.outside
+
+    def _now(self, shadow: Shadow, state: BodyState, couch_mm: Array) -> Shadow:
+        """Return a shadow where breath and couch have carried it."""
+        edge_mm = np.array([0.0, shadow.y_mm[0], shadow.z_mm])
+        moved_mm = couch_mm
+        if shadow.breathes:
+            moved_mm = couch_mm + self._anatomy.deformation.displaced_mm(edge_mm, state) - edge_mm
+        feet_mm, head_mm = shadow.y_mm
+        # the lung slides along the wall
+        return shadow._replace(
+            y_mm=(feet_mm + float(moved_mm[1]), head_mm + float(moved_mm[1])),
+            z_mm=shadow.z_mm + float(couch_mm[2]),
+        )

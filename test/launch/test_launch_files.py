@@ -16,6 +16,7 @@ from domain_coordinator import domain_id
 from lmtrack_ros import interface
 from lmtrack_ros.core.records import NS_PER_S, MarkedLandmarks
 from lmtrack_ros.phantoms import open_phantom
+from lmtrack_ros.phantoms.phantom import PhantomParameters
 from lmtrack_ros.recording import Recording, RecordingWriter
 
 LAUNCH = Path(__file__).parents[2] / "launch"
@@ -63,7 +64,7 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_replay_on_the_time_of_the_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    phantom = open_phantom("ultrasound")
+    phantom = open_phantom("ultrasound", PhantomParameters(preset="demo"))
     frames = list(islice(phantom, 120))
     truth = phantom.truth(frames[0].stamp_ns, 0.0)
     marked = MarkedLandmarks(

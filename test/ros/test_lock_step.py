@@ -14,6 +14,7 @@ from lmtrack_ros.core.records import NS_PER_MS, Frame, GateState
 from lmtrack_ros.nodes.gating import GatingNode
 from lmtrack_ros.nodes.tracker import TrackerNode
 from lmtrack_ros.phantoms import open_phantom
+from lmtrack_ros.phantoms.phantom import PhantomParameters
 from lmtrack_ros.pipeline import Digest, Timing
 from lmtrack_ros.recording import Recording, RecordingWriter
 from lmtrack_ros.replay import make_pipeline, read_material
@@ -41,7 +42,7 @@ def record(path: Path, frames: list[Frame], landmarks: Any) -> list[Frame]:
 
 
 def phantom_recording(path: Path) -> list[Frame]:
-    phantom = open_phantom("ultrasound")
+    phantom = open_phantom("ultrasound", PhantomParameters(preset="demo"))
     frames = list(islice(phantom, 90))
     truth = phantom.truth(frames[0].stamp_ns, 0.0)
     return record(path, frames, [interface.Landmark(e.id, e.uv_px) for e in truth.estimates])

@@ -35,6 +35,7 @@ from lmtrack_ros.nodes.image_source import ImageSource
 from lmtrack_ros.nodes.recorder import RecorderNode
 from lmtrack_ros.nodes.tracker import TrackerNode
 from lmtrack_ros.phantoms import open_phantom
+from lmtrack_ros.phantoms.phantom import PhantomParameters
 from lmtrack_ros.recording import Recording
 from lmtrack_ros.ros.convert import make, message_class
 from lmtrack_ros.ros.image import read_image
@@ -47,7 +48,7 @@ INITIALIZE = message_class("lmtrack_ros/srv/InitializeLandmarks")
 
 @pytest.fixture(scope="module")
 def frames() -> list[Frame]:
-    return list(islice(open_phantom("ultrasound"), 12))
+    return list(islice(open_phantom("ultrasound", PhantomParameters(preset="demo")), 12))
 
 
 def image(frame: Frame, stamp_ns: int | None = None) -> Any:
@@ -81,7 +82,9 @@ class TestTracker:
             images.publish(image(frame))
             ros.spin_until(lambda stamp=frame.stamp_ns: stamp in node._buffer)
         assert not landmarks, "nothing was asked for yet"
-        truth = open_phantom("ultrasound").truth(1, (frames[1].stamp_ns - frames[0].stamp_ns) / NS_PER_S)
+        truth = open_phantom("ultrasound", PhantomParameters(preset="demo")).truth(
+            1, (frames[1].stamp_ns - frames[0].stamp_ns) / NS_PER_S
+        )
         sec, nanosec = divmod(frames[1].stamp_ns, NS_PER_S)
         response = ros.call(
             INITIALIZE,
@@ -100,7 +103,9 @@ class TestTracker:
         assert found.frame_id == "isocenter"
         assert found.stamps.acquired_ns == frames[3].stamp_ns
         assert 0 < found.stamps.received_ns <= found.stamps.tracked_ns
-        expected = open_phantom("ultrasound").truth(1, (frames[3].stamp_ns - frames[0].stamp_ns) / NS_PER_S)
+        expected = open_phantom("ultrasound", PhantomParameters(preset="demo")).truth(
+            1, (frames[3].stamp_ns - frames[0].stamp_ns) / NS_PER_S
+        )
         for estimate, true in zip(found.estimates, expected.estimates, strict=True):
             assert estimate.status is Status.TRACKED
             assert estimate.observed == (False, True, True)

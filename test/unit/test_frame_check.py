@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as arrays
 from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
 from lmtrack_ros.core.records import Estimate, Frame, Reason
 from lmtrack_ros.phantoms import open_phantom
+from lmtrack_ros.phantoms.phantom import PhantomParameters
 from lmtrack_ros.sources import open_source
 from lmtrack_ros.trackers.frame_check import FrameCheck, is_blank, outside_image
 
@@ -26,7 +27,7 @@ SHAPES = pytest.mark.parametrize("shape", [(200, 300), (30, 7), (40, 50, 60)], i
 
 @pytest.fixture(scope="module")
 def frames() -> list[Frame]:
-    return list(islice(open_phantom("ultrasound"), 4))
+    return list(islice(open_phantom("ultrasound", PhantomParameters(preset="demo")), 4))
 
 
 def picture(shape: tuple[int, ...], dtype: type, seed: int = 0) -> np.ndarray:

@@ -134,7 +134,9 @@ def test_broken_trace_is_refused_in_one_line(tmp_path: Path, text: str | None, w
     if text is not None:
         path.write_text(text)
     with pytest.raises(UserError, match=words) as caught:
-        UltrasoundPhantom(PhantomParameters(motion=MotionParameters(kind="trace", trace=str(path))))
+        UltrasoundPhantom(
+            PhantomParameters(preset="demo", motion=MotionParameters(kind="trace", trace=str(path)))
+        )
     assert "\n" not in str(caught.value)
 
 
@@ -142,7 +144,9 @@ def test_phantom_follows_a_trace(tmp_path: Path) -> None:
     time_s, position_mm = sampled()
     write_trace(tmp_path / "trace.csv", time_s, position_mm)
     phantom = UltrasoundPhantom(
-        PhantomParameters(motion=MotionParameters(kind="trace", trace=str(tmp_path / "trace.csv")))
+        PhantomParameters(
+            preset="demo", motion=MotionParameters(kind="trace", trace=str(tmp_path / "trace.csv"))
+        )
     )
     start, later = (phantom.truth(1, t).estimates[0].position_mm for t in (0.0, 7.3))
     np.testing.assert_allclose(start, 0, atol=1e-9)

@@ -45,7 +45,8 @@ GATING = GatingParameters(
 def phantom() -> UltrasoundPhantom:
     return UltrasoundPhantom(
         PhantomParameters(
-            motion=MotionParameters(kind="breathing", peak_to_peak_mm=6.0, anterior_mm=1.0, period_s=4.0)
+            preset="demo",
+            motion=MotionParameters(kind="breathing", peak_to_peak_mm=6.0, anterior_mm=1.0, period_s=4.0),
         )
     )
 

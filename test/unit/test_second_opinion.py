@@ -22,7 +22,8 @@ from lmtrack_ros.trackers.parameters import TrackerParameters, read_groups, read
 
 PHANTOM = UltrasoundPhantom(
     PhantomParameters(
-        motion=MotionParameters(kind="breathing", peak_to_peak_mm=10.0, anterior_mm=2.0, period_s=4.0)
+        preset="demo",
+        motion=MotionParameters(kind="breathing", peak_to_peak_mm=10.0, anterior_mm=2.0, period_s=4.0),
     )
 )
 

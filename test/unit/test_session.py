@@ -28,6 +28,7 @@ from lmtrack_ros.gating.prediction import PredictorParameters
 from lmtrack_ros.gating.session import ACTIONS, Answer, Session
 from lmtrack_ros.phantoms import open_phantom
 from lmtrack_ros.phantoms.couch import CouchSimulator, CouchSimulatorParameters
+from lmtrack_ros.phantoms.phantom import PhantomParameters
 from lmtrack_ros.pipeline import Timing
 from lmtrack_ros.replay import make_pipeline
 
@@ -115,7 +116,7 @@ def opened(parameters: GatingParameters = PARAMETERS) -> Room:
 @pytest.mark.parametrize("tracking", [False, True])
 def test_replayed_couch_that_follows_must_say_where_it_is(tracking: bool) -> None:
     """Asserts that without couch poses a configuration whose couch follows from the start holds."""
-    phantom = open_phantom("ultrasound")
+    phantom = open_phantom("ultrasound", PhantomParameters(preset="demo"))
     frames = list(islice(phantom, 2))
     truth = phantom.truth(frames[0].stamp_ns, 0.0)
     marked = MarkedLandmarks(tuple(Landmark(e.id, e.uv_px) for e in truth.estimates), frames[0].stamp_ns)
