@@ -27,7 +27,7 @@ _MARGIN_MM = 45.0  # how far the anatomy reaches beyond the picture
 _PLANES = 17
 _PLANE_SPACING_MM = 3.0
 _FWHM_PER_SIGMA = 2.355
-_COARSE_PX = 6  # pitch of the points whose displacement is computed
+_COARSE_MM = 12.0  # pitch of the points whose displacement is computed
 _FRAME_S = 0.1  # of acquisition
 _HEARTBEAT_MM = 5.0
 _LEAST_OVERSAMPLING = 1.5  # points of the anatomy per pixel
@@ -165,7 +165,7 @@ def _coarse(
     Returns:
         (h, w, 3) points in isocenter; (H, h) and (w, W) matrices of cubic splines.
     """
-    knots = [np.linspace(0.0, n - 1.0, n // _COARSE_PX + 2) for n in shape]
+    knots = [np.linspace(0.0, n - 1.0, int(n * spacing_mm / _COARSE_MM) + 2) for n in shape]
     rows, columns = np.meshgrid(*knots, indexing="ij")
     pixels_mm = np.stack([columns, rows, np.zeros_like(rows)], axis=-1) * spacing_mm
     to_rows, to_columns = (

@@ -24,7 +24,7 @@ HEART_MM = (34.0, 32.0, 24.0)
 """Middle of the heart."""
 
 _TEXTURE_MM = 2.4
-_BOWEL_LOOPS = 120
+_BOWEL_LOOPS = 200
 _LANDMARK_SPREAD_MM = 7.0
 
 
@@ -79,7 +79,7 @@ class Anatomy:
         self._liver_bottom_mm = rng.uniform(-132.0, -116.0)
         self._kidney_mm = np.array([72.0, -166.0, -48.0 * depth]) + rng.uniform(-6, 6, 3)
         loops = rng.uniform([-110, -260, -55], [110, -60, 75], (_BOWEL_LOOPS, 3)) * [1, 1, depth]
-        self._loops = np.hstack([loops, rng.uniform(7.0, 19.0, (_BOWEL_LOOPS, 3))])
+        self._loops = np.hstack([loops, rng.uniform(8.0, 26.0, (_BOWEL_LOOPS, 3))])
         self._loop_brightness = rng.uniform(0.2, 1.5, _BOWEL_LOOPS)
         in_plane = np.abs(through) < 0.5
         self.landmarks_mm: Mapping[str, Array] = {
@@ -116,7 +116,9 @@ class Anatomy:
     def liver_mm(self, x: Array, y: Array, z: Array) -> Array:
         """Return how far outside of the liver points are, about, mm; negative inside."""
         below_mm = 0.8 * (y - self._dome_mm(x, z)) + 1.0
-        bottom_mm = self._liver_bottom_mm + 0.55 * np.maximum(x + 70.0, 0.0) - 0.18 * z
+        left_mm, right_mm = np.maximum(x + 70.0, 0.0), np.maximum(-95.0 - x, 0.0)
+        bottom_mm = self._liver_bottom_mm - 0.18 * z
+        bottom_mm = bottom_mm + 0.2 * left_mm + 0.0026 * left_mm**2 + 0.03 * right_mm**2
         bottom_mm = bottom_mm + 34.0 * np.clip((-z / self.wall.depth - 38.0) / 36.0, 0.0, 1.0) ** 2
         return np.maximum(np.maximum(below_mm, 0.85 * (bottom_mm - y)), x - 62.0)
 
@@ -146,7 +148,7 @@ class Anatomy:
         abdomen = plane.fill(dome_mm, tissue.bowel * (1 - share) + tissue.fat * share)
         for loop, brightness in zip(self._loops, self._loop_brightness, strict=True):
             plane.ellipsoid(loop[:3], loop[3:], 0.2 * tissue.muscle)
-            plane.ellipsoid(loop[:3], loop[3:] - 2.0, tissue.bowel * brightness * (1 + 0.2 * fine))
+            plane.ellipsoid(loop[:3], loop[3:] - 1.3, tissue.bowel * brightness)
         plane.ellipsoid(np.array([52, -50, 12]) * deep, np.array([44, 36, 42]) * deep, 0.5 * tissue.muscle)
         plane.ellipsoid(
             np.array([52, -52, 10]) * deep, np.array([40, 32, 38]) * deep, tissue.bowel * (0.8 + 0.3 * coarse)

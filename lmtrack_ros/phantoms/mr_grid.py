@@ -47,7 +47,7 @@ class SliceGrid:
             shape = [1, 1, 1]
             shape[stack_axis] = -1
             values = self.centre_mm[body_axis] + steps * self._pitch_mm[image_axis] * direction[body_axis]
-            by_axis[body_axis] = values.reshape(shape)
+            by_axis[body_axis] = values.reshape(shape).astype(np.float32)
         return by_axis[0], by_axis[1], by_axis[2]
 
     def box(self, low_mm: Array, high_mm: Array) -> _Box | None:
@@ -128,5 +128,6 @@ def sampled(stack: _Image, column: _Image, row: _Image, plane: _Image) -> _Image
     for k in range(int(np.floor(plane.min())), int(np.ceil(plane.max())) + 1):
         share = np.maximum(1.0 - np.abs(plane - k), 0.0)
         values = cv2.remap(stack[k], column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        found += share[..., None] * np.asarray(values, dtype=np.float32)
+        values *= share[..., None]
+        found += values
     return found

@@ -27,6 +27,7 @@ class Scanner:
         ghost: strength of the ghosts at a speed of 20 mm/s.
         ghost_shift: how far along the phase direction (columns) they lie, of the picture.
         scale: counts of the signal 1.
+        black: counts that are taken off.
         dtype: of the picture.
         border_px: how far the picture's unwarping leaves its edges black.
     """
@@ -41,6 +42,7 @@ class Scanner:
     ghost: float
     scale: float
     dtype: DTypeLike
+    black: float = 0.0
     ghost_shift: float = 0.29
     border_px: float = 0.0
 
@@ -92,8 +94,8 @@ class Imaging:
         k_space *= (self._column_filter * (1 + amplitude * wave)).astype(np.float32)
         seen = scipy.fft.ifft2(k_space, overwrite_x=True)
         magnitude = np.sqrt(seen.real**2 + seen.imag**2 + scanner.floor**2)
-        counts = np.rint(magnitude * (scanner.scale * self._seen))
-        return np.minimum(counts, np.iinfo(scanner.dtype).max).astype(scanner.dtype)
+        counts = np.rint(magnitude * (scanner.scale * self._seen) - scanner.black)
+        return np.clip(counts, 0, np.iinfo(scanner.dtype).max).astype(scanner.dtype)
 
 
 def _low_pass(size: int, part: float, blur_px: float) -> _Image:

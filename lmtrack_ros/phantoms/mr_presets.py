@@ -47,7 +47,7 @@ _OPPOSED = Tissue(
 """Fat opposes water, as with balanced or spoiled gradient echoes at 3 T: dark lines between them."""
 
 _SPOILED = Tissue(
-    lung=0.13, liver=0.62, blood=0.95, fat=1.05, muscle=0.45, kidney=0.55, medulla=0.45,
+    lung=0.13, liver=0.62, blood=0.88, fat=1.05, muscle=0.45, kidney=0.55, medulla=0.45,
     spleen=0.5, fluid=0.3, marrow=0.3, bowel=0.5,
 )  # fmt: skip
 """Spoiled gradient echo in phase: fat bright."""
@@ -59,19 +59,19 @@ _BALANCED = Tissue(
 """Balanced steady state at low field: blood and fat bright."""
 
 _LIVER = Build(
-    Habitus(1.0, back_fat_mm=(10.0, 18.0), front_fat_mm=(10.0, 25.0), muscle_mm=(18.0, 28.0)),
+    Habitus(1.05, back_fat_mm=(9.0, 15.0), front_fat_mm=(5.0, 12.0), muscle_mm=(18.0, 28.0)),
     isocenter_mm=(-80.0, -73.0, 8.0),
     landmarks_mm={"hepatic_vein": (0.0, 28.0, 4.0), "portal_vein": (0.0, -8.0, -30.0)},
 )
 _THORAX = Build(
-    Habitus(0.76, back_fat_mm=(3.0, 8.0), front_fat_mm=(8.0, 18.0), muscle_mm=(14.0, 20.0)),
+    Habitus(0.78, back_fat_mm=(2.0, 6.0), front_fat_mm=(6.0, 14.0), muscle_mm=(16.0, 24.0)),
     isocenter_mm=(-58.0, 41.0, -2.0),
-    landmarks_mm={"pulmonary_vein": (0.0, 24.0, -12.0), "hepatic_vein": (0.0, -72.0, -6.0)},
-    landmark_radius_mm=(2.6, 4.0),
+    landmarks_mm={"pulmonary_vein": (0.0, -2.0, -22.0), "hepatic_vein": (0.0, -74.0, -6.0)},
+    landmark_radius_mm=(2.2, 3.4),
 )
 _CORONAL = Build(
     Habitus(0.9, back_fat_mm=(10.0, 20.0), front_fat_mm=(10.0, 25.0), muscle_mm=(18.0, 28.0)),
-    isocenter_mm=(-10.0, 5.0, -4.0),
+    isocenter_mm=(-10.0, 5.0, 4.0),
     landmarks_mm={
         "hepatic_vein": (-70.0, -48.0, 0.0),
         "portal_vein": (-34.0, -78.0, 0.0),
@@ -80,16 +80,16 @@ _CORONAL = Build(
 )
 _MEDIAL = Build(
     Habitus(1.0, back_fat_mm=(8.0, 25.0), front_fat_mm=(8.0, 30.0), muscle_mm=(22.0, 32.0)),
-    isocenter_mm=(-34.0, -60.0, 4.0),
-    landmarks_mm={"hepatic_vein": (0.0, 20.0, 26.0), "portal_vein": (0.0, -14.0, 2.0)},
+    isocenter_mm=(-8.0, -60.0, 4.0),
+    landmarks_mm={"hepatic_vein": (0.0, 18.0, 26.0), "portal_vein": (0.0, -8.0, -6.0)},
     landmark_radius_mm=(3.5, 5.0),
 )
 
 _BACK_COIL = Scanner(
     coil_reach_mm=95.0,
-    front_coil=0.02,
+    front_coil=0.0,
     resolution=(0.85, 0.9),
-    apodisation_px=0.65,
+    apodisation_px=0.55,
     noise=0.011,
     g_factor=2.4,
     floor=0.055,
@@ -103,12 +103,13 @@ _ARRAY = Scanner(
     front_coil=1.1,
     resolution=(0.5, 0.62),
     apodisation_px=0.55,
-    noise=0.018,
+    noise=0.01,
     g_factor=0.8,
     floor=0.0,
     ghost=0.02,
     scale=165.0,
     dtype=np.uint8,
+    black=3.0,
 )
 
 _BREATHING = MotionRange(
@@ -153,7 +154,9 @@ PRESETS: Mapping[str, MrPreset] = {
         6.0,
         _BALANCED,
         _CORONAL,
-        replace(_ARRAY, resolution=(0.7, 0.8), noise=0.016, ghost=0.04, scale=260.0, dtype=np.uint16),
+        replace(
+            _ARRAY, resolution=(0.7, 0.8), noise=0.016, ghost=0.04, scale=260.0, black=0.0, dtype=np.uint16
+        ),
     ),
     "noisy": MrPreset(
         "sagittal liver at 3 T, the signal near the noise",

@@ -38,10 +38,10 @@ def lung_vessels(rng: np.random.Generator, depth: float) -> list[Tube]:
         outwards = np.array([side * 0.5, 0.0, 0.0])
         slant = np.array([side * 12.0, -14.0, -4.0])
         tubes.append(Tube(hilum - slant, hilum + slant, 9.0, 6.5))
-        for _ in range(26):
-            direction = rng.standard_normal(3) * [0.7, 1.0, 1.0] + outwards
+        for _ in range(34):
+            direction = rng.standard_normal(3) * [0.5, 1.0, 1.0] + outwards
             start = hilum + rng.uniform(-1.0, 1.0, 3) * [14.0, 14.0, 9.0]
-            tubes += tree(rng, start, direction, rng.uniform(20.0, 38.0), rng.uniform(1.4, 3.4), 5)
+            tubes += tree(rng, start, direction, rng.uniform(22.0, 40.0), rng.uniform(1.3, 3.6), 4)
         # the vessels of the lower lobe run down to the diaphragm
         for forward in (-0.6, -0.3, 0.0, 0.35):
             tubes += tree(rng, hilum + slant, np.array([side * 0.25, -1.0, forward]), 40.0, 4.0, 5)

@@ -1,6 +1,7 @@
 """Vessels as tubes: trees that branch, and how much of them lies in each point of a grid."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +10,8 @@ from numpy.typing import NDArray
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.phantoms.mr_grid import SliceGrid
 
-_WIGGLE = 0.22  # how much the direction changes along a branch
-_SPREAD = (0.35, 0.75)  # tangent of half the angle between two branches
+_WIGGLE = 0.14  # how much the direction changes along a branch
+_SPREAD = (0.25, 0.6)  # tangent of half the angle between two branches
 _DAUGHTER_RADIUS = 0.77  # Murray's law for two equal daughters is 0.79
 _DAUGHTER_LENGTH = 0.78
 _PIECES = 3
@@ -72,10 +73,10 @@ def inside(points_mm: tuple[Array, Array, Array], tube: Tube) -> NDArray[np.bool
     return np.asarray(distance < radius)
 
 
-def drawn(grid: SliceGrid, tubes: Iterable[Tube]) -> NDArray[np.float32]:
+def drawn(grid: SliceGrid, tubes: Sequence[Tube]) -> NDArray[np.float32]:
     """Return how much of each point of a grid the tubes fill, (planes, rows, columns), from 0 to 1."""
     filled = np.zeros(grid.shape, np.float32)
-    for tube in tubes:
+    for tube in _near(grid, tubes):
         radius_mm = max(tube.start_radius_mm, tube.end_radius_mm) + grid.spacing_mm
         ends = np.stack([tube.start_mm, tube.end_mm])
         box = grid.box(ends.min(axis=0) - radius_mm, ends.max(axis=0) + radius_mm)
@@ -84,6 +85,15 @@ def drawn(grid: SliceGrid, tubes: Iterable[Tube]) -> NDArray[np.float32]:
         distance, radius = _distance_mm(*grid.coordinates(box), tube)
         np.maximum(filled[box], grid.coverage(distance - radius), out=filled[box])
     return filled
+
+
+def _near(grid: SliceGrid, tubes: Sequence[Tube]) -> Iterator[Tube]:
+    """Yield the tubes that may reach one of the planes."""
+    ends = np.array([(tube.start_mm, tube.end_mm) for tube in tubes])
+    reach = max(max(tube.start_radius_mm, tube.end_radius_mm) for tube in tubes) / grid.plane_spacing_mm + 1
+    planes = grid.indices(ends)[..., 2]
+    near = (planes.max(axis=1) > -reach) & (planes.min(axis=1) < grid.shape[0] - 1 + reach)
+    return compress(tubes, near)
 
 
 def _distance_mm(x: Array, y: Array, z: Array, tube: Tube) -> tuple[Array, Array]:

@@ -4,6 +4,7 @@ Coordinates are those of the body: about its middle at the height of the right d
 x to the left, y to the head, z to the front, mm, at mean breath.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -76,9 +77,9 @@ class Wall:
 
     def __init__(self, rng: np.random.Generator, habitus: Habitus) -> None:
         self.depth = habitus.depth * float(rng.uniform(0.96, 1.04))
-        self._half_width = PchipInterpolator(_HEIGHT_MM, np.array(_HALF_WIDTH_MM) * rng.uniform(0.97, 1.03))
-        self._half_depth = PchipInterpolator(_HEIGHT_MM, np.array(_HALF_DEPTH_MM) * self.depth)
-        self._middle = PchipInterpolator(_HEIGHT_MM, np.array(_MIDDLE_MM) * self.depth)
+        self._half_width_mm = _profile(_HALF_WIDTH_MM, float(rng.uniform(0.97, 1.03)))
+        self._half_depth_mm = _profile(_HALF_DEPTH_MM, self.depth)
+        self._middle_mm = _profile(_MIDDLE_MM, self.depth)
         self._back_fat_mm = rng.uniform(*habitus.back_fat_mm)
         self._front_fat_mm = rng.uniform(*habitus.front_fat_mm)
         self._muscle_mm = rng.uniform(*habitus.muscle_mm)
@@ -104,7 +105,7 @@ class Wall:
         fine, coarse = texture
         beyond_mm = self._beyond_mm(x, y, z, np.inf)
         outside_mm = self._beyond_mm(x, y, z, _SHOULDERS_MM)
-        forward = z - self._middle(np.clip(y, _HEIGHT_MM[0], _HEIGHT_MM[-1]))
+        forward = z - self._middle_mm(y)
         up = forward / np.maximum(np.hypot(x, forward), 1.0)
         back = np.clip(0.5 - up, 0.0, 1.0)
         muscle_mm, fat_mm = self._thickness_mm(y, back)
@@ -120,19 +121,18 @@ class Wall:
         cortex = tissue.muscle * (0.25 + 0.6 * (1 - back))
         signal = np.where(bone < 1.3, cortex, signal)
         signal = np.where(bone < 0.75, tissue.marrow, signal)
-        fat = tissue.fat * (1 + 0.06 * fine + 0.1 * coarse)
-        signal = signal + grid.coverage(muscle_mm - outside_mm) * (fat - signal)
-        signal = signal * grid.coverage(outside_mm - muscle_mm - fat_mm)
         spine = grid.coverage(self._spine_mm(x, y, z))
         signal = signal + spine * (self._spine(x, y, z, tissue) * (1 + 0.06 * fine) - signal)
+        fat = tissue.fat * (1 + 0.06 * fine - 0.25 * np.clip(coarse, 0.0, 1.5) * (1 - back))
+        signal = signal + grid.coverage(muscle_mm - outside_mm) * (fat - signal)
+        signal = signal * grid.coverage(outside_mm - muscle_mm - fat_mm)
         share = np.maximum(grid.coverage(-beyond_mm), spine)
         return signal * share, share
 
     def _thickness_mm(self, y: Array, back: Array) -> tuple[Array, Array]:
         """Return the thickness of muscle and fat at heights; ``back`` is 1 at the back and 0 in front."""
-        uneven = (
-            1 + 0.12 * np.sin(y / 41.0 + self._unevenness[0]) + 0.08 * np.sin(y / 17.0 + self._unevenness[1])
-        )
+        slow, quick = self._unevenness
+        uneven = 1 + 0.07 * np.sin(y / 41.0 + slow) + 0.03 * np.sin(y / 17.0 + quick)
         muscle_mm = 9.0 + (self._muscle_mm * uneven - 9.0) * back
         height_mm, reach_mm = _BREAST_MM
         breast = (
@@ -143,9 +143,9 @@ class Wall:
 
     def _beyond_mm(self, x: Array, y: Array, z: Array, up_to_mm: float) -> Array:
         """Return how far outside of the inner chest wall, or straight above a height of it, points are."""
-        height = np.clip(y, _HEIGHT_MM[0], min(_HEIGHT_MM[-1], up_to_mm))
-        forward = z - self._middle(height)
-        rho = np.hypot(x / self._half_width(height), forward / self._half_depth(height))
+        height = np.minimum(y, up_to_mm)
+        forward = z - self._middle_mm(height)
+        rho = np.hypot(x / self._half_width_mm(height), forward / self._half_depth_mm(height))
         beyond: Array = np.hypot(x, forward) * (1.0 - 1.0 / np.maximum(rho, 0.05))
         return beyond + np.maximum(y - 172.0, 0.0) if up_to_mm == np.inf else beyond
 
@@ -167,6 +167,17 @@ class Wall:
         return outside
 
     def _behind_spine_mm(self, y: Array, z: Array) -> Array:
-        height = np.clip(y, _HEIGHT_MM[0], _SHOULDERS_MM)
-        behind: Array = self._middle(height) - self._half_depth(height) + 20.0 - z
+        height = np.minimum(y, _SHOULDERS_MM)
+        behind: Array = self._middle_mm(height) - self._half_depth_mm(height) + 20.0 - z
         return behind
+
+
+def _profile(values_mm: Sequence[float], scale: float) -> Callable[[Array], Array]:
+    """Return a smooth function of the height that passes through values at the heights, scaled."""
+    through = PchipInterpolator(_HEIGHT_MM, np.array(values_mm) * scale)
+
+    def at(height_mm: Array) -> Array:
+        within = np.clip(height_mm, _HEIGHT_MM[0], _HEIGHT_MM[-1])
+        return np.asarray(through(within), dtype=height_mm.dtype)
+
+    return at
