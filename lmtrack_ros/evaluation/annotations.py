@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import Landmark
-from lmtrack_ros.sources.landmarks import FILE_NAME, read_axes
+from lmtrack_ros.sources.landmarks import FILE_NAME, read_axes, read_position
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,11 @@ class Mark:
     """Where a landmark is in one frame.
 
     Attributes:
-        uv_px: (column, row).
+        uv_px: (column, row), of a volume (column, row, slice).
         certain: whether the position is sure enough to score against.
     """
 
-    uv_px: tuple[float, float]
+    uv_px: tuple[float, ...]
     certain: bool
 
 
@@ -54,10 +54,11 @@ def read_annotations(folder: Path) -> tuple[Annotation, ...]:
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
                 name = row["landmark"]
-                axes.setdefault(name, read_axes(row["axes"]))
-                marks.setdefault(name, {})[int(row["frame"])] = Mark(
-                    (float(row["x_px"]), float(row["y_px"])), row["certain"] == "1"
-                )
+                position = read_position(row)
+                axes.setdefault(name, read_axes(row["axes"], len(position)))
+                if len(position) != len(axes[name]):
+                    raise ValueError(f"landmark '{name}' has a slice in some frames only")
+                marks.setdefault(name, {})[int(row["frame"])] = Mark(position, row["certain"] == "1")
     except FileNotFoundError:
         raise UserError(f"no {FILE_NAME} in '{folder}': give landmarks to follow, id:column,row") from None
     except (KeyError, TypeError, ValueError, OSError) as error:

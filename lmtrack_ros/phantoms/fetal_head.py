@@ -5,6 +5,7 @@ fetus's left, y to the forehead, z to the vertex, mm. The transventricular (TV) 
 transcerebellar (TC) plane meets it at the cavum septi pellucidi and is pitched down towards the occiput.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -104,22 +105,22 @@ class FetalHead:
         age, shape, ventricle, cerebellum, asymmetry, pitch = np.clip(
             rng.multivariate_normal(np.zeros(len(FACTORS)), _CORRELATION), -2.5, 2.5
         ).tolist()
-        own_mm = np.clip(rng.standard_normal(8), -2.5, 2.5) * _INDEPENDENT_MM
+        own_mm = (np.clip(rng.standard_normal(8), -2.5, 2.5) * _INDEPENDENT_MM).tolist()
         weeks = 20.8 + 1.1 * age
-        bpd_mm = (5.60878 + 0.158369 * weeks**2 - 0.00256379 * weeks**3) * np.exp(0.022 * shape)
-        ofd_mm = (-12.4097 + 0.626342 * weeks**2 - 0.148075 * weeks**2 * np.log(weeks)) * np.exp(
+        bpd_mm = (5.60878 + 0.158369 * weeks**2 - 0.00256379 * weeks**3) * math.exp(0.022 * shape)
+        ofd_mm = (-12.4097 + 0.626342 * weeks**2 - 0.148075 * weeks**2 * math.log(weeks)) * math.exp(
             -0.022 * shape
         )
         a, b = bpd_mm / 2, ofd_mm / 2
         shear = 0.03 * asymmetry
-        atrium_mm = 7.4 * np.exp(0.12 * ventricle)
+        atrium_mm = 7.4 * math.exp(0.12 * ventricle)
         x_mm = 0.42 * a + 0.3 * (atrium_mm - 7.4)
         y_mm = -0.40 * b - 0.3 * (atrium_mm - 7.4)
         atria_mm = (
             (x_mm + own_mm[0], y_mm + shear * x_mm + own_mm[1]),
             (-x_mm + own_mm[2], y_mm - shear * x_mm + own_mm[3]),
         )
-        tcd_mm = weeks * np.exp(0.06 * cerebellum)
+        tcd_mm = weeks * math.exp(0.06 * cerebellum)
         return cls(
             age_weeks=weeks,
             half_width_mm=a,
@@ -131,35 +132,39 @@ class FetalHead:
             cavum_mm=(0.40 * b + own_mm[4], 0.19 * weeks, 0.30 * b),
             atrium_width_mm=atrium_mm,
             atria_mm=atria_mm,
-            pitch_rad=np.deg2rad(24.0 + 3.0 * pitch),
+            pitch_rad=math.radians(24.0 + 3.0 * pitch),
             cerebellum_mm=(
                 tcd_mm / 2 * (1 + 0.02 * asymmetry) + own_mm[5] / 2,
                 tcd_mm / 2 * (1 - 0.02 * asymmetry) + own_mm[6] / 2,
             ),
             vermis_mm=0.50 * tcd_mm,
-            cisterna_mm=float(np.clip(0.23 * weeks - 0.4 * cerebellum + own_mm[7], 3.0, 8.0)),
+            cisterna_mm=0.23 * weeks - 0.4 * cerebellum + own_mm[7],
         )
 
     @property
     def occipital_distance_mm(self) -> float:
         """From the cavum along the TC plane to the occipital bone."""
         y, _, _ = self.cavum_mm
-        c, s = np.cos(self.pitch_rad), np.sin(self.pitch_rad)
+        c, s = math.cos(self.pitch_rad), math.sin(self.pitch_rad)
         qa = (c / self.half_length_mm) ** 2 + (s / self.base_mm) ** 2
         qb = -2 * y * c / self.half_length_mm**2
         qc = (y / self.half_length_mm) ** 2 - 1
-        return float((-qb + np.sqrt(qb**2 - 4 * qa * qc)) / (2 * qa))
+        return (-qb + math.sqrt(qb**2 - 4 * qa * qc)) / (2 * qa)
 
     @property
     def cerebellum_distance_mm(self) -> float:
         """From the cavum along the TC plane to the centre of the cerebellum."""
         return self.occipital_distance_mm - BONE_SIGMA_MM - self.cisterna_mm - self.vermis_mm / 2
 
+    @property
+    def _widest(self) -> float:
+        """Where along the half length, -1 to 1, the head (1 - egg t) sqrt(1 - t²) is widest."""
+        return (1 - math.sqrt(1 + 8 * self.egg**2)) / (4 * self.egg)
+
     def landmarks_mm(self) -> Mapping[str, Array]:
         """Return the (3,) position of each of the LANDMARKS in the head frame."""
         a, b = self.half_width_mm, self.half_length_mm
-        # where a (1 - egg t) sqrt(1 - t²) is widest
-        widest = (1 - np.sqrt(1 + 8 * self.egg**2)) / (4 * self.egg)
+        widest = self._widest
         left_mm, right_mm = self.cerebellum_mm
         back_mm = self.cerebellum_distance_mm
         positions = (
@@ -179,24 +184,23 @@ class FetalHead:
     def _on_tc_plane(self, x_mm: float, back_mm: float) -> tuple[float, float, float]:
         return (
             x_mm,
-            self.cavum_mm[0] - back_mm * float(np.cos(self.pitch_rad)),
-            -back_mm * float(np.sin(self.pitch_rad)),
+            self.cavum_mm[0] - back_mm * math.cos(self.pitch_rad),
+            -back_mm * math.sin(self.pitch_rad),
         )
 
     def tc_coordinates(self, points_mm: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """Return (x, forward, up) of (3, ...) points, from the cavum, along and off the TC plane."""
         x, y, z = points_mm
-        c, s = np.float32(np.cos(self.pitch_rad)), np.float32(np.sin(self.pitch_rad))
-        y = y - np.float32(self.cavum_mm[0])
+        c, s = math.cos(self.pitch_rad), math.sin(self.pitch_rad)
+        y = y - self.cavum_mm[0]
         return x, c * y + s * z, c * z - s * y
 
     def skull_radius(self, points_mm: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return how far out (3, ...) points are: 1 on the skull, 0 at the origin."""
         x, y, z = points_mm
-        t = (y - np.float32(self.shear) * x) / np.float32(self.half_length_mm)
-        widest = (1 - np.sqrt(1 + 8 * self.egg**2)) / (4 * self.egg)
+        t = (y - self.shear * x) / self.half_length_mm
         # half_width_mm is the greatest, not that at the origin
-        width = self.half_width_mm / ((1 - self.egg * widest) * np.sqrt(1 - widest**2))
-        u = x / (np.float32(width) * (1 - np.float32(self.egg) * np.clip(t, -1.3, 1.3)))
+        width_mm = self.half_width_mm / ((1 - self.egg * self._widest) * math.sqrt(1 - self._widest**2))
+        u = x / (width_mm * (1 - self.egg * np.clip(t, -1.3, 1.3)))
         w = z / np.where(z > 0, np.float32(self.vertex_mm), np.float32(self.base_mm))
         return np.asarray(np.sqrt(u * u + t * t + w * w), dtype=np.float32)

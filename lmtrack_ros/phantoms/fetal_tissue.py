@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.phantoms.fetal_head import BONE_SIGMA_MM, SCALP_MM, FetalHead
@@ -16,8 +16,8 @@ Grid = NDArray[np.float32]
 # of the grid round the head; below lie neck and shoulders
 _MARGIN_MM = 7.0
 _BELOW_MM = 38.0
-# of the echoes, grid points: else they would twinkle as they move past the beams
-_BAND_LIMIT = 0.9
+# standard deviation: finer echoes would twinkle as they move past the beams
+_BAND_LIMIT_MM = 0.55
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +67,13 @@ def draw_tissue(head: FetalHead, spacing_mm: float, rng: np.random.Generator) ->
     inside = _step(-skull_mm - BONE_SIGMA_MM, 0.5)
     depth_mm, body = _body(head, points, skull_mm, texture)
     amplitude = inside * amplitude + (1 - inside) * body
-    walls *= inside
+    walls *= inside * np.clip(0.8 + 0.45 * noise(rng, shape, 2.0 / spacing_mm), 0.1, None)
 
     bone = np.exp(-0.5 * (skull_mm / BONE_SIGMA_MM) ** 2) * _ossified(head, points)
     bone = np.maximum(bone, _skull_base(head, points) * inside)
     bone *= 1 + 0.35 * noise(rng, shape, 1.5 / spacing_mm)
     amplitude *= depth_mm < 0
-    echo = speckle(rng, shape, _BAND_LIMIT)
+    echo = speckle(rng, shape, _BAND_LIMIT_MM / spacing_mm)
     echo *= amplitude
     return HeadGrid(
         low,
@@ -82,16 +82,16 @@ def draw_tissue(head: FetalHead, spacing_mm: float, rng: np.random.Generator) ->
         echo,
         walls.astype(np.float32),
         np.clip(bone, 0, None).astype(np.float32),
-        {"brain": inside.astype(np.float32)} | structures,
+        {"brain": inside, **structures},
     )
 
 
 def _brain(head: FetalHead, points: Grid, radius: Grid) -> tuple[Grid, Grid, Mapping[str, Grid]]:
     """Return amplitude and midline walls of what lies inside the skull, and what has an extent."""
-    a, b = np.float32(head.half_width_mm), np.float32(head.half_length_mm)
+    a, b = head.half_width_mm, head.half_length_mm
     x, y, z = points
     side = np.abs(x)
-    straight = np.stack([x, y - np.float32(head.shear) * x, z])
+    straight = np.stack([x, y - head.shear * x, z])
     amplitude = np.ones_like(x)
     # the subarachnoid space is wide at this age
     amplitude *= 1 - 0.45 * _step(radius - 0.91, 0.015)
@@ -113,7 +113,7 @@ def _brain(head: FetalHead, points: Grid, radius: Grid) -> tuple[Grid, Grid, Map
 
     ventricles = np.zeros_like(x)
     choroid = np.zeros_like(x)
-    wall = np.float32(0)
+    wall = np.zeros_like(x)
     for sign, (x_mm, y_mm) in zip((1, -1), head.atria_mm, strict=True):
         r = head.atrium_width_mm / 2
         shear = head.shear * sign * a
@@ -125,16 +125,16 @@ def _brain(head: FetalHead, points: Grid, radius: Grid) -> tuple[Grid, Grid, Map
         )
         gap = _tube(points, chain)
         ventricles = np.maximum(ventricles, _step(-gap, 0.35))
-        wall = wall + _line(gap, 0.4) * _step(y + 0.8 * b, 1.0)
+        wall += _line(gap, 0.4) * _step(y + 0.8 * b, 1.0)
         plexus = (
             ((sign * 0.25 * a, 0.08 * b + 0.2 * shear, 3.0), 1.0),
             ((0.6 * x_mm + sign * 0.1 * a, 0.5 * y_mm, 1.5), 1.4),
-            ((x_mm, y_mm, 0.0), 0.5 * r),
+            ((x_mm, y_mm, 0.0), 0.45 * r),
         )
         choroid = np.maximum(choroid, _step(-_tube(points, plexus), 0.5))
     amplitude *= 1 - 0.93 * ventricles
-    amplitude += 3.4 * choroid
-    walls += 0.7 * wall
+    amplitude += 3.8 * choroid
+    walls += 1.0 * wall
 
     across = (x / (cavum_width / 2)) ** 2 + (z / 4.5) ** 2
     box = (across**2 + ((y - cavum_y) / (cavum_length / 2)) ** 4) ** 0.25
@@ -145,16 +145,17 @@ def _brain(head: FetalHead, points: Grid, radius: Grid) -> tuple[Grid, Grid, Map
     walls += 2.0 * _line(side - cavum_width / 2, 0.4) * in_cavum
     walls += 1.8 * falx
 
-    cerebellum = _posterior_fossa(head, straight, radius, amplitude)
+    cerebellum, pia = _posterior_fossa(head, straight, radius, amplitude)
     walls *= 1 - 0.8 * cerebellum
+    walls += 0.9 * pia
     structures = {"cavum_septi_pellucidi": cavum, "lateral_ventricles": ventricles, "cerebellum": cerebellum}
     return amplitude, walls.astype(np.float32), {n: s.astype(np.float32) for n, s in structures.items()}
 
 
-def _posterior_fossa(head: FetalHead, straight: Grid, radius: Grid, amplitude: Grid) -> Grid:
-    """Draw cerebellum and cisterna magna into the amplitude; return the cerebellum."""
+def _posterior_fossa(head: FetalHead, straight: Grid, radius: Grid, amplitude: Grid) -> tuple[Grid, Grid]:
+    """Draw cerebellum and cisterna magna into the amplitude; return the cerebellum and its surface."""
     x, forward, up = head.tc_coordinates(straight)
-    back = -forward - np.float32(head.cerebellum_distance_mm)
+    back = -forward - head.cerebellum_distance_mm
     left_mm, right_mm = head.cerebellum_mm
     half_mm = np.where(x > 0, np.float32(left_mm), np.float32(right_mm))
     tcd_mm = left_mm + right_mm
@@ -175,14 +176,14 @@ def _posterior_fossa(head: FetalHead, straight: Grid, radius: Grid, amplitude: G
     body = np.maximum(_step(1 - lobes, 0.06), _step(1 - vermis, 0.08))
     body *= _step(0.97 - radius, 0.01)
     folia = 1 + 0.6 * np.cos(2 * np.pi * lobes * 0.25 * tcd_mm / 1.7)
-    grey = 1.6 * folia + 3.5 * _line(np.minimum(lobes, 1) - 0.97, 0.06) + 1.5 * _step(1 - vermis, 0.1)
+    grey = 2.1 * folia + 1.5 * _step(1 - vermis, 0.1)
     # fluid round the lobes, the tentorium before them
     amplitude *= 1 - 0.75 * _step(1.28 - lobes, 0.1)
     amplitude += 2.0 * _line(lobes - 1.34, 0.05) * _step(-back, 2.0)
     amplitude *= 1 - body
     amplitude += body * grey
     amplitude *= 1 - 0.85 * _step(1 - fourth, 0.15)
-    return np.asarray(body, dtype=np.float32)
+    return body, _line(lobes - 0.98, 0.05) * _step(vermis - 1, 0.1)
 
 
 def _body(head: FetalHead, points: Grid, skull_mm: Grid, texture: Grid) -> tuple[Grid, Grid]:
@@ -233,16 +234,17 @@ def _skull_base(head: FetalHead, points: Grid) -> Grid:
     return bone
 
 
-def speckle(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> NDArray[np.complex64]:
-    """Return a complex echo field of power 1, fully developed speckle band-limited to sigma samples."""
+def speckle(rng: np.random.Generator, shape: tuple[int, ...], sigma: ArrayLike) -> NDArray[np.complex64]:
+    """Return a complex echo field of power 1: fully developed speckle, band-limited as ``noise``."""
     parts = [noise(rng, shape, sigma) for _ in range(2)]
     return np.asarray((parts[0] + 1j * parts[1]) * np.float32(np.sqrt(0.5)), dtype=np.complex64)
 
 
-def noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> Grid:
-    """Return real noise of standard deviation 1, smoothed by a Gaussian of sigma samples."""
-    noise = blur(rng.standard_normal(shape, dtype=np.float32), (sigma, sigma, sigma))
-    return np.asarray(noise / noise.std(), dtype=np.float32)
+def noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: ArrayLike) -> Grid:
+    """Return real noise of power 1, smoothed by a Gaussian of sigma samples, of all axes or of each."""
+    first, second, third = np.broadcast_to(sigma, 3).tolist()
+    smooth = blur(rng.standard_normal(shape, dtype=np.float32), (first, second, third))
+    return np.asarray(smooth / smooth.std(), dtype=np.float32)
 
 
 def blur(grid: Grid, sigma: tuple[float, float, float]) -> Grid:
@@ -271,10 +273,7 @@ def _line(distance: Grid, sigma: float) -> Grid:
 
 def _ellipsoid(points: Grid, centre: tuple[float, ...], half_axes: tuple[float, ...]) -> Grid:
     """Return how far out (3, ...) points are: 1 on the ellipsoid, 0 at its centre."""
-    squares = sum(
-        np.square((p - np.float32(c)) / np.float32(h))
-        for p, c, h in zip(points, centre, half_axes, strict=True)
-    )
+    squares = sum(np.square((p - c) / h) for p, c, h in zip(points, centre, half_axes, strict=True))
     return np.asarray(np.sqrt(squares), dtype=np.float32)
 
 
@@ -282,10 +281,10 @@ def _tube(points: Grid, chain: tuple[tuple[tuple[float, ...], float], ...]) -> G
     """Return the distance to the surface of a tube through points with radii, negative inside."""
     nearest = np.full(points.shape[1:], np.inf, dtype=np.float32)
     for (start, r0), (end, r1) in pairwise(chain):
-        base, along = np.array(start), np.array(end) - np.array(start)
-        along32 = (along / (along @ along)).astype(np.float32)
-        offset = [p - np.float32(c) for p, c in zip(points, base, strict=True)]
-        u = np.clip(sum(o * d for o, d in zip(offset, along32, strict=True)), 0, 1)
-        squares = sum(np.square(o - u * np.float32(d)) for o, d in zip(offset, along, strict=True))
-        nearest = np.minimum(nearest, np.sqrt(squares) - (r0 + u * np.float32(r1 - r0)))
+        along = [e - s for s, e in zip(start, end, strict=True)]
+        offset = [p - c for p, c in zip(points, start, strict=True)]
+        length2 = sum(d * d for d in along)
+        u = np.clip(sum(o * (d / length2) for o, d in zip(offset, along, strict=True)), 0, 1)
+        squares = sum(np.square(o - u * d) for o, d in zip(offset, along, strict=True))
+        nearest = np.minimum(nearest, np.sqrt(squares) - (r0 + u * (r1 - r0)))
     return nearest

@@ -27,27 +27,29 @@ class SweptProbe:
 
     Attributes:
         shape: (D, H, W) of the volume.
-        spacing_mm: of the voxels, and of samples along a beam.
+        spacing_mm: of the voxels.
+        range_mm: between samples along a beam.
         beam_rad: between beams.
         plane_rad: between planes.
     """
 
     shape: tuple[int, int, int]
     spacing_mm: float
+    range_mm: float
     beam_rad: float
     plane_rad: float
 
     @classmethod
     def at_resolution(cls, shape: tuple[int, int, int], spacing_mm: float, grid_mm: float) -> "SweptProbe":
         """Return the probe whose beams far down lie about as close as points of a grid."""
-        return cls(shape, spacing_mm, 0.011 * grid_mm, 0.016 * grid_mm)
+        return cls(shape, spacing_mm, grid_mm, 0.011 * grid_mm, 0.016 * grid_mm)
 
     @property
     def psf(self) -> tuple[float, float, float]:
         """Standard deviations of the point spread in scan data, samples; at least what they can hold."""
         return (
             _PLANE_RAD / self.plane_rad,
-            max(_AXIAL_MM / self.spacing_mm, 0.6),
+            max(_AXIAL_MM / self.range_mm, 0.5),
             _BEAM_RAD / self.beam_rad,
         )
 
@@ -59,10 +61,11 @@ class SweptProbe:
     def axes(self) -> tuple[NDArray[np.float32], ...]:
         """Return the (P,) angles of planes, (R,) ranges, mm, and (B,) angles of beams."""
         planes = round(SWEEP_HALF_RAD / self.plane_rad)
+        samples = int(self.depth_mm / self.range_mm) + 1
         beams = round(ARRAY_HALF_RAD / self.beam_rad)
         return (
             np.arange(-planes, planes + 1, dtype=np.float32) * np.float32(self.plane_rad),
-            np.arange(self.shape[1], dtype=np.float32) * np.float32(self.spacing_mm),
+            np.arange(samples, dtype=np.float32) * np.float32(self.range_mm),
             np.arange(-beams, beams + 1, dtype=np.float32) * np.float32(self.beam_rad),
         )
 
@@ -78,17 +81,12 @@ class SweptProbe:
         )
         return np.stack(points).astype(np.float32)
 
-    def voxels(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the flat indices of the N voxels in the field of view, and their (3, N) points."""
-        slice_, row, column = (
-            (np.arange(n, dtype=np.float32) - (n - 1) / 2) * np.float32(self.spacing_mm) for n in self.shape
-        )
-        z, y, x = np.meshgrid(slice_, row, column, indexing="ij")
-        scan = self.scan_coordinates(np.stack([x, y, z]).reshape(3, -1))
-        last = np.array([len(axis) - 1 for axis in self.axes()])[:, None]
-        seen = np.flatnonzero(((scan >= 0) & (scan <= last)).all(axis=0))
-        points = np.stack([grid.reshape(-1)[seen] for grid in (x, y, z)])
-        return seen, points
+    def voxels_mm(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the (3, N) centres of voxels by their (N,) flat indices."""
+        slice_, row, column = np.unravel_index(indices, self.shape)
+        points = np.stack([column, row, slice_]).astype(np.float32)
+        points -= (np.array(self.shape[::-1], dtype=np.float32)[:, None] - 1) / 2
+        return points * np.float32(self.spacing_mm)
 
     def scan_coordinates(self, points_mm: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return where in the scan data (3, N) points are: plane, sample, beam."""
@@ -102,7 +100,7 @@ class SweptProbe:
         return np.stack(
             [
                 (tilt - tilts[0]) / np.float32(self.plane_rad),
-                range_mm / np.float32(self.spacing_mm),
+                range_mm / np.float32(self.range_mm),
                 (angle - angles[0]) / np.float32(self.beam_rad),
             ]
         )
@@ -117,8 +115,17 @@ class ScanConverter:
 
     def __init__(self, probe: SweptProbe) -> None:
         self._shape = probe.shape
-        self.seen, self.points_mm = probe.voxels()
-        self._scan = probe.scan_coordinates(self.points_mm)
+        last = np.array([len(axis) - 1 for axis in probe.axes()])[:, None]
+        seen, scan = [], []
+        # by slices, for the memory's sake
+        for indices in np.arange(np.prod(probe.shape)).reshape(probe.shape[0], -1):
+            at = probe.scan_coordinates(probe.voxels_mm(indices))
+            inside = ((at >= 0) & (at <= last)).all(axis=0)
+            seen.append(indices[inside])
+            scan.append(at[:, inside])
+        self.seen = np.concatenate(seen)
+        """(N,) flat indices of the voxels in the field of view."""
+        self._scan = np.concatenate(scan, axis=1)
 
     def volume(self, scan: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the (D, H, W) volume of (P, R, B) grey levels from 0 to 255."""

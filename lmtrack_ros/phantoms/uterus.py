@@ -12,6 +12,8 @@ from lmtrack_ros.phantoms.swept_probe import SweptProbe
 
 _MARGIN_MM = 12.0
 _FLUID = 0.05
+# standard deviation
+_BAND_LIMIT_MM = 0.65
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,7 @@ class Uterus:
         tissue += 2.5 * np.exp(-0.5 * ((outside_mm - 0.8) / 0.9) ** 2)
         fluid = np.clip(0.5 - outside_mm / 1.2, 0, 1)
         amplitude = fluid * _FLUID + (1 - fluid) * tissue
-        field = speckle(rng, shape, 0.7)
+        field = speckle(rng, shape, _BAND_LIMIT_MM / spacing_mm)
         field *= amplitude.astype(np.float32)
         return cls(-half_mm, spacing_mm, field)
 

@@ -29,7 +29,7 @@ class VolumePreset(Preset):
     Attributes:
         shape: (D, H, W) of the volume.
         spacing_mm: of its voxels.
-        grid_mm: spacing of the anatomy.
+        grid_mm: spacing of the anatomy, of the samples along a beam, and roughly of the beams far down.
     """
 
     shape: tuple[int, int, int]
@@ -67,8 +67,10 @@ _WALL_ECHO = 4.5
 _BONE_LOSS_PER_MM = 0.30
 _NOISE = 0.022
 _NOISE_DB_PER_MM = 0.12
-_HAZE = 0.055
-_HAZE_REACH_MM = 9.0
+_REVERBERATED = (0.035, 0.012)
+_BETWEEN_REVERBERATIONS_MM = 4.2
+_VEIL = 0.05
+_VEIL_REACH_MM = 9.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +109,7 @@ class _Display:
         grey = np.log10(power + np.float32(1e-9))
         grey *= np.float32(10 * 255 / self.range_db)
         grey += np.float32(255 * (1 - self.white_db / self.range_db))
-        return np.clip(grey, 0, 255, out=grey)
+        return np.asarray(np.clip(grey, 0, 255, out=grey))
 
 
 class VolumeUltrasoundPhantom(Phantom):
@@ -166,7 +168,8 @@ class VolumeUltrasoundPhantom(Phantom):
     @cached_property
     def _clutter(self) -> NDArray[np.complex64]:
         """(P, R, B) reverberation between bone and probe; it stays with the probe."""
-        return speckle(np.random.default_rng((self._seed, 7)), self._points_mm.shape[1:], 0.8)
+        rng = np.random.default_rng((self._seed, 7))
+        return speckle(rng, self._points_mm.shape[1:], 0.6 * np.array(self._probe.psf))
 
     @cached_property
     def _points_mm(self) -> Grid:
@@ -211,7 +214,7 @@ class VolumeUltrasoundPhantom(Phantom):
         echo *= np.clip(0.5 + depth_mm / grid.spacing_mm, 0, 1)
         echo += _sampled(grid.echo, index)
         bone = _sampled(grid.bone, index)
-        step_mm = self._probe.spacing_mm
+        step_mm = self._probe.range_mm
         squarely = np.square(np.gradient(depth_mm, step_mm, axis=1))
         np.clip(squarely, 0, 1, out=squarely)
         bone_echo = bone * np.float32(_BONE_ECHO) * (np.float32(0.04) + squarely**2)
@@ -220,11 +223,19 @@ class VolumeUltrasoundPhantom(Phantom):
         loss = np.cumsum(bone, axis=1) - bone
         through = np.exp(loss * np.float32(-_BONE_LOSS_PER_MM * step_mm))
         echo *= through
-        decay = np.exp(-step_mm / _HAZE_REACH_MM)
-        haze = lfilter([np.float32(1 - decay)], [1, np.float32(-decay)], bone_echo * through, axis=1)
-        haze_mm = _HAZE * _HAZE_REACH_MM
-        echo += haze.astype(np.float32) * np.float32(haze_mm) * self._clutter
+        self._reverberate(echo, bone_echo * through)
         return echo
+
+    def _reverberate(self, echo: NDArray[np.complex64], bone_echo: Grid) -> None:
+        """Add what bone sends to and fro before it comes back: later copies of itself and a fading veil."""
+        step_mm = self._probe.range_mm
+        for times, share in enumerate(_REVERBERATED, start=1):
+            later = round(times * _BETWEEN_REVERBERATIONS_MM / step_mm)
+            echo[:, later:] += share * bone_echo[:, :-later]
+        decay = np.float32(np.exp(-step_mm / _VEIL_REACH_MM))
+        veil = lfilter([1 - decay], [1, -decay], bone_echo, axis=1).astype(np.float32)
+        veil *= _VEIL * _VEIL_REACH_MM
+        echo += veil * self._clutter
 
     def _across_midline(self, time_s: float) -> Grid:
         """Return (P, 1, B) how squarely each beam meets the midline, 0 to 1."""
@@ -241,7 +252,7 @@ class VolumeUltrasoundPhantom(Phantom):
         return np.asarray(turned + offset.reshape(3, *(1,) * (points_mm.ndim - 1)))
 
     def _masks(self, time_s: float, couch_mm: Array) -> Mapping[str, NDArray[np.bool_]]:
-        points_mm = self._in_isocenter(self._converter.points_mm)
+        points_mm = self._in_isocenter(self._probe.voxels_mm(self._converter.seen))
         index = self._head_index(points_mm, time_s, couch_mm)
         masks = {}
         for name, structure in self._grid.structures.items():

@@ -1,6 +1,7 @@
 """The landmarks that come with frames: ``landmarks.csv`` or ``initial_landmarks`` in a recording."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 from lmtrack_ros import interface
@@ -11,9 +12,20 @@ from lmtrack_ros.recording import Recording, is_recording
 FILE_NAME = "landmarks.csv"
 
 
-def read_axes(text: str) -> tuple[bool, ...]:
-    """Return which image axes ``xy``, ``y`` and the like name, in the order x, y."""
-    return tuple(axis in text for axis in "xy")
+def read_axes(text: str, dimensions: int = 2) -> tuple[bool, ...]:
+    """Return which image axes ``xy``, ``y`` and the like name, in the order x, y and, of a volume, z."""
+    return tuple(axis in text for axis in "xyz"[:dimensions])
+
+
+def read_position(row: Mapping[str, str]) -> tuple[float, ...]:
+    """Return (column, row), of a volume (column, row, slice), from one row of ``landmarks.csv``.
+
+    Raises:
+        KeyError: a column is missing.
+        ValueError: a coordinate is no number.
+    """
+    position = float(row["x_px"]), float(row["y_px"])
+    return (*position, float(row["z_px"])) if row.get("z_px") else position
 
 
 def marked_landmarks(path: Path) -> MarkedLandmarks:
@@ -42,10 +54,11 @@ def first_frame_landmarks(folder: Path) -> tuple[Landmark, ...]:
         return ()
     try:
         with path.open(newline="") as file:
+            first = [row for row in csv.DictReader(file) if int(row["frame"]) == 0]
+            positions = [read_position(row) for row in first]
             return tuple(
-                Landmark(row["landmark"], (float(row["x_px"]), float(row["y_px"])), read_axes(row["axes"]))
-                for row in csv.DictReader(file)
-                if int(row["frame"]) == 0
+                Landmark(row["landmark"], position, read_axes(row["axes"], len(position)))
+                for row, position in zip(first, positions, strict=True)
             )
     except (KeyError, ValueError) as error:
         raise UserError(f"{path} is not a landmark file: {error!r}") from error

@@ -2,18 +2,23 @@
 
 from collections.abc import Mapping
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.ndimage import center_of_mass, map_coordinates
 
+from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import Modality
-from lmtrack_ros.core.records import NS_PER_S
+from lmtrack_ros.core.records import NS_PER_S, Landmark
+from lmtrack_ros.evaluation.annotations import Mark, read_annotations
 from lmtrack_ros.phantoms import open_phantom, presets
 from lmtrack_ros.phantoms.fetal_head import LANDMARKS, FetalHead
 from lmtrack_ros.phantoms.phantom import PhantomParameters
 from lmtrack_ros.phantoms.volume_ultrasound import PRESETS, VolumeUltrasoundPhantom
+from lmtrack_ros.sources.landmarks import first_frame_landmarks
 
+FULL = "fetal_head_full"
 SMALL = "fetal_head_small"
 SPACING_MM = PRESETS[SMALL].spacing_mm
 
@@ -109,10 +114,10 @@ def test_another_seed_gives_another_patient(phantom: VolumeUltrasoundPhantom) ->
     assert np.abs(one - two).max() > 2
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name == FULL else ()) for name in PRESETS]
+)
 def test_every_preset_renders(name: str) -> None:
-    if name == "fetal_head_full":
-        pytest.skip("takes longer than a unit test may")
     opened = open_phantom("volume_ultrasound", PhantomParameters(preset=name, seed=4))
     frame = next(iter(opened))
     assert frame.image.shape == PRESETS[name].shape
@@ -194,7 +199,7 @@ def test_landmarks_stay_in_the_field_of_view() -> None:
     for seed in range(31):
         phantom = small(seed)
         shape = np.array(phantom._probe.shape[::-1])
-        for time_s in np.linspace(0.0, 60.0, 121):
+        for time_s in np.linspace(0.0, 60.0, 61):
             pixels = np.array(list(truth_px(phantom, time_s).values()))
             assert ((pixels > 1) & (pixels < shape - 2)).all(), (seed, time_s)
 
@@ -244,3 +249,28 @@ def test_head_moves_by_itself(phantom: VolumeUltrasoundPhantom) -> None:
 def test_frames_follow_the_rate(phantom: VolumeUltrasoundPhantom) -> None:
     first, second = islice(phantom, 2)
     assert second.stamp_ns - first.stamp_ns == NS_PER_S / PRESETS[SMALL].rate_hz
+
+
+def test_landmark_file_of_volumes(tmp_path: Path) -> None:
+    """A column z_px gives three coordinates; a landmark without it keeps two."""
+    (tmp_path / "landmarks.csv").write_text(
+        "frame,landmark,x_px,y_px,z_px,certain,spread_px,axes\n"
+        "0,cavum,10.5,20,30.25,1,0,xyz\n"
+        "0,edge,1,2,3,1,0,yz\n"
+        "0,flat,4,5,,1,0,xy\n"
+        "1,cavum,11,21,31,0,0,xyz\n"
+    )
+    cavum = Landmark("cavum", (10.5, 20.0, 30.25), (True, True, True))
+    edge = Landmark("edge", (1.0, 2.0, 3.0), (False, True, True))
+    flat = Landmark("flat", (4.0, 5.0), (True, True))
+    assert first_frame_landmarks(tmp_path) == (cavum, edge, flat)
+    annotations = read_annotations(tmp_path)
+    assert [annotation.landmark for annotation in annotations] == [cavum, edge, flat]
+    assert annotations[0].marks == {0: Mark((10.5, 20.0, 30.25), True), 1: Mark((11.0, 21.0, 31.0), False)}
+
+
+def test_landmark_with_a_slice_now_and_then_is_refused(tmp_path: Path) -> None:
+    rows = "0,cavum,1,2,,1,0,xy\n1,cavum,1,2,3,1,0,xyz\n"
+    (tmp_path / "landmarks.csv").write_text(f"frame,landmark,x_px,y_px,z_px,certain,spread_px,axes\n{rows}")
+    with pytest.raises(UserError, match="some frames only"):
+        read_annotations(tmp_path)
