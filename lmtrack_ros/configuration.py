@@ -9,6 +9,14 @@ from typing import Any
 import yaml
 
 from lmtrack_ros.core.errors import UserError, unknown_name
+from lmtrack_ros.core.geometry import Modality
+
+CONFIG_OF_MODALITY: Mapping[Modality | None, str] = {
+    Modality.ULTRASOUND: "liver_ultrasound",
+    Modality.FLUOROSCOPY: "lung_fluoroscopy",
+    Modality.MR: "liver_mr",
+}
+"""The configuration for images of a modality, where the user names none."""
 
 _PACKAGE = "lmtrack_ros"
 

@@ -12,12 +12,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from lmtrack_ros.configuration import find_config, load
+from lmtrack_ros.configuration import CONFIG_OF_MODALITY, find_config, load
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import NS_PER_MS, GateState, Reason
 from lmtrack_ros.parameters import check
 from lmtrack_ros.pipeline import Digest, Timing
 from lmtrack_ros.replay import make_pipeline, read_material
+from lmtrack_ros.sources import Source
 
 _DEFAULT_LATENCY_MS = 50.0
 
@@ -26,7 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("recording", type=Path, help="recording, or any other source that ends")
     parser.add_argument(
-        "--config", required=True, help="name of a configuration that comes with the package, or a YAML file"
+        "--config",
+        help="name of a configuration that comes with the package, or a YAML file; by default that of the "
+        "modality",
     )
     parser.add_argument(
         "--latency-ms",
@@ -43,10 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
     latency_ms = arguments.latency_ms
     if latency_ms is not None and not 0 <= latency_ms <= 10_000:
         raise UserError("--latency-ms must be between 0 and 10000")
-    config = find_config(arguments.config)
+    material = read_material(arguments.recording)
+    name = arguments.config or _usual_config(material.source)
+    config = find_config(name)
     parameters = load(config)
     check(parameters, config)
-    material = read_material(arguments.recording)
     recorded = material.recorded if latency_ms is None else {}
     timing = Timing(int((_DEFAULT_LATENCY_MS if latency_ms is None else latency_ms) * NS_PER_MS), recorded)
     # calls are only meaningful at the times of the run that they were made in
@@ -74,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"{arguments.recording} has no frame to decide on")
     result = {
         "recording": str(arguments.recording),
-        "config": arguments.config,
+        "config": name,
         "timing": "recorded stamps"
         if recorded
         else f"virtual latency {timing.virtual_latency_ns / NS_PER_MS:g} ms",
@@ -86,6 +90,14 @@ def run(arguments: argparse.Namespace) -> int:
     }
     sys.stdout.write(json.dumps(result) + "\n" if arguments.json else _text(result))
     return 0
+
+
+def _usual_config(source: Source) -> str:
+    geometry = source.info.geometry
+    modality = geometry.modality if geometry else None
+    if modality not in CONFIG_OF_MODALITY:
+        raise UserError(f"no configuration is the usual one for {source.info.name}: name one (--config)")
+    return CONFIG_OF_MODALITY[modality]
 
 
 def _text(result: Mapping[str, Any]) -> str:

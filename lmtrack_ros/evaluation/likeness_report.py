@@ -135,8 +135,8 @@ def write_page(folder: Path, compared: Sequence[Comparison], *, with_real_frames
         "# Likeness of the phantoms",
         "",
         f"The first {FRAMES} frames of each recording, and of the preset that imitates it with seeds",
-        f"{', '.join(map(str, SEEDS))}, of which the median counts; on the coarser of the two pixel grids, inside the field of",
-        "view. Black: real. Orange: simulated.",
+        f"{', '.join(map(str, SEEDS))}, of which the median counts; on the coarser of the two pixel grids",
+        "and inside the field of view. Black: real. Orange: simulated.",
     ]
     for modality in dict.fromkeys(one.pair.modality for one in compared):
         of_modality = [one for one in compared if one.pair.modality == modality]

@@ -3,16 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lmtrack_ros.configuration import find_config, load
+from lmtrack_ros.configuration import CONFIG_OF_MODALITY, find_config, load
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import Modality
 from lmtrack_ros.trackers.parameters import read_section
-
-CONFIG_OF_MODALITY = {
-    Modality.ULTRASOUND: "liver_ultrasound",
-    Modality.FLUOROSCOPY: "lung_fluoroscopy",
-    Modality.MR: "liver_mr",
-}
 
 
 def tracker_parameters(
