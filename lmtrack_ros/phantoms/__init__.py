@@ -10,6 +10,7 @@ _CLASSES = {
     "ultrasound": "UltrasoundPhantom",
     "mr": "MrPhantom",
     "fluoroscopy": "FluoroscopyPhantom",
+    "portal": "PortalPhantom",
     "volume_ultrasound": "VolumeUltrasoundPhantom",
 }
 """The phantom of each modality: a module of that name holds the class and its PRESETS."""

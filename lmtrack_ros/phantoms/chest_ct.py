@@ -99,7 +99,8 @@ def _scan() -> _Scan:
     columns_mm, rows_mm, slices_mm = image.GetSpacing()
     _remove_couch(hounsfield)
     slides = _sliding(labels)
-    hounsfield = np.where(slides > 0.5, np.minimum(hounsfield, _CONTRAST_AGENT_HU), hounsfield)
+    vessels = (slides > 0.5) | ((labels == 0) & (hounsfield > 3 * _CONTRAST_AGENT_HU) & ~_near_bone(labels))
+    hounsfield[vessels] = np.minimum(hounsfield[vessels], _CONTRAST_AGENT_HU)
     height, width = hounsfield.shape[1:]
     half = (width // 2, height // 2)
     hounsfield = np.stack([cv2.resize(axial, half, interpolation=cv2.INTER_AREA) for axial in hounsfield])
@@ -142,6 +143,13 @@ def _sliding(labels: NDArray[np.uint8]) -> Volume:
         joined[wall[axial] > 0] = 0
         axials.append(cv2.GaussianBlur(joined.astype(np.float32), (0, 0), 1.0))
     return np.stack(axials)
+
+
+def _near_bone(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return which voxels lie in a labelled bone or muscle, or up to 3 mm from it."""
+    bone = np.isin(labels, _BONES_AND_MUSCLES).astype(np.uint8)
+    around = np.ones((9, 9), np.uint8)
+    return np.stack([cv2.dilate(axial, around) for axial in bone]) > 0
 
 
 def _points(scan: _Scan, label: int) -> Array:

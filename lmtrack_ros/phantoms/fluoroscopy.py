@@ -39,6 +39,7 @@ class FluoroscopyPreset(Preset):
         display: how it is shown.
         chest_mm: within what the front of the chest rises with a usual breath.
         gantry_deg: within what the angle of the source lies, IEC 61217; 0 in front of the patient.
+        arms_raised: as on the treatment couch; else they hang.
         is_real: the patient is the one real CT, the same for all seeds, with another tumour and another
             breathing for each; else each seed is a patient.
     """
@@ -49,6 +50,7 @@ class FluoroscopyPreset(Preset):
     display: Display
     chest_mm: tuple[float, float] = (8.0, 20.0)
     gantry_deg: tuple[float, float] = (0.0, 0.0)
+    arms_raised: bool = False
     is_real: bool = False
 
 
@@ -82,7 +84,7 @@ PRESETS = {
     "low_dose": FluoroscopyPreset(
         "on-board fluoroscopy of low dose from any side, bones black",
         7.0, _MOTION, 256, 2.0, Detector(photons=900.0, blur_mm=1.0, scatter=1.2),
-        Display(middle=0.12, gamma=1.0, positive=True), gantry_deg=(-60.0, 60.0),
+        Display(middle=0.12, gamma=1.0, positive=True), gantry_deg=(-60.0, 60.0), arms_raised=True,
     ),
 }  # fmt: skip
 """The first is the default."""
@@ -112,7 +114,7 @@ class FluoroscopyPhantom(Phantom):
             self._body = ct_chest(rng, KILOVOLT, preset.chest_mm)
         else:
             step_mm = max(_VOXEL_PX * geometry.plane_spacing_mm[0], _FINEST_VOXEL_MM)
-            self._body = thorax(rng, KILOVOLT, preset.chest_mm, step_mm)
+            self._body = thorax(rng, KILOVOLT, preset.chest_mm, step_mm, preset.arms_raised)
         super().__init__(
             SourceInfo("phantom:fluoroscopy", geometry, parameters.rate_hz or preset.rate_hz, frames=None),
             open_motion(parameters.motion, preset.motion, parameters.seed),

@@ -15,7 +15,7 @@ pulled thicker gets thinner material.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -72,6 +72,14 @@ class Body:
     deformation: Deformation
     in_organs: dict[str, Array]
     in_wall: dict[str, Array]
+
+    def placed(self, pose: Array) -> "Body":
+        """Return the body with its landmarks moved by a (4, 4) rigid transform; the layers stay."""
+        in_organs, in_wall = (
+            {name: frames.apply(pose, point) for name, point in points.items()}
+            for points in (self.in_organs, self.in_wall)
+        )
+        return replace(self, in_organs=in_organs, in_wall=in_wall)
 
     def positions_mm(self, state: BodyState) -> dict[str, Array]:
         """Return the (3,) position of every landmark in one state, isocenter."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,15 +51,21 @@ class Grid:
 
     def axes_mm(self, box: Box = _WHOLE) -> tuple[Volume, Volume, Volume]:
         """Return x (1, 1, W), y (1, H, 1) and z (D, 1, 1) of the voxels in a box, mm."""
-        depth, height, width = self.shape
-        x = self.center_mm[0] + (np.arange(width) - (width - 1) / 2) * self.step_mm[0]
-        y = self.center_mm[1] - (np.arange(height) - (height - 1) / 2) * self.step_mm[1]
-        z = self.center_mm[2] - (np.arange(depth) - (depth - 1) / 2) * self.step_mm[2]
-        return (
-            x[None, None, box[2]].astype(np.float32),
-            y[None, box[1], None].astype(np.float32),
-            z[box[0], None, None].astype(np.float32),
+        x, y, z = self._axes_mm
+        return x[None, None, box[2]], y[None, box[1], None], z[box[0], None, None]
+
+    @cached_property
+    def _axes_mm(self) -> tuple[NDArray[np.float32], ...]:
+        # of the shape, but not of the axes, z comes first; y and z fall
+        steps = np.array(self.step_mm) * (1.0, -1.0, -1.0)
+        return tuple(
+            (center + (np.arange(count) - (count - 1) / 2) * step).astype(np.float32)
+            for center, count, step in zip(self.center_mm, self.shape[::-1], steps, strict=True)
         )
+
+    @cached_property
+    def _edge_mm(self) -> np.float32:
+        return np.float32(np.mean(self.step_mm))
 
     def index(self, points_mm: ArrayLike) -> Array:
         """Return the (..., 3) fractional voxel (depth, row, column) of (..., 3) points."""
@@ -76,7 +83,7 @@ class Grid:
 
     def filled(self, distance_mm: Volume) -> Volume:
         """Return how much of each voxel lies in a body, from 0 to 1, by the distance to its surface."""
-        return np.clip(0.5 - distance_mm / np.float32(np.mean(self.step_mm)), 0.0, 1.0)
+        return np.clip(0.5 - distance_mm / self._edge_mm, 0.0, 1.0)
 
 
 def add_tube(

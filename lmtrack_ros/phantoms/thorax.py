@@ -31,6 +31,9 @@ class Beam(NamedTuple):
 KILOVOLT = Beam(soft=0.0193, fat=0.0172, lung=0.0048, spongy_bone=0.0262, cortical_bone=0.047)
 """About 70 keV (NIST XCOM)."""
 
+PLANNING = Beam(soft=0.0226, fat=0.0196, lung=0.0057, spongy_bone=0.036, cortical_bone=0.081)
+"""50 keV, at which computed radiographs show bone well (NIST XCOM)."""
+
 MEGAVOLT = Beam(soft=0.0049, fat=0.0046, lung=0.00125, spongy_bone=0.0056, cortical_bone=0.0084)
 """6 MV, about 1.9 MeV: attenuation follows the density of electrons, bone hardly stands out."""
 
@@ -48,7 +51,13 @@ class Tumor:
     radii_mm: Array
 
 
-def thorax(rng: np.random.Generator, beam: Beam, chest_mm: tuple[float, float], step_mm: float) -> Body:
+def thorax(
+    rng: np.random.Generator,
+    beam: Beam,
+    chest_mm: tuple[float, float],
+    step_mm: float,
+    arms_raised: bool = False,
+) -> Body:
     """Return one patient.
 
     Args:
@@ -56,6 +65,7 @@ def thorax(rng: np.random.Generator, beam: Beam, chest_mm: tuple[float, float], 
         beam: of the radiograph.
         chest_mm: within what the front of the chest rises with a usual breath.
         step_mm: voxel pitch.
+        arms_raised: as on the treatment couch; else they hang, as before an X-ray wall stand.
     """
     size = rng.uniform((0.92, 0.95, 0.9), (1.06, 1.05, 1.12))
     whole = Grid.of_extent(_EXTENT_MM, step_mm).scaled(1 / size)
@@ -70,7 +80,7 @@ def thorax(rng: np.random.Generator, beam: Beam, chest_mm: tuple[float, float], 
     )
     domes_mm = np.array([rng.uniform(-72.0, -54.0), 0.0])
     domes_mm[1] = domes_mm[0] - rng.uniform(6.0, 18.0)
-    bones = skeleton(whole, cage, rng)
+    bones = skeleton(whole, cage, arms_raised, rng)
     heart_mm = np.array([22.0, domes_mm[1] + 42.0, 24.0]) + rng.normal(0.0, 3.0, 3)
     lungs, outside_lung_mm = _lungs(grid, cage, domes_mm, heart_mm, rng)
 
@@ -90,7 +100,7 @@ def thorax(rng: np.random.Generator, beam: Beam, chest_mm: tuple[float, float], 
     _gas(grid, gas, domes_mm, rng)
     organs -= beam.soft * gas
 
-    wall = _torso(whole, beam, cage, rng)
+    wall = _torso(whole, beam, cage, arms_raised, rng)
     wall += (beam.cortical_bone - beam.soft) * bones.solid
     wall -= (beam.cortical_bone - beam.spongy_bone) * bones.spongy
     deformation = Deformation(
@@ -112,7 +122,7 @@ def thorax(rng: np.random.Generator, beam: Beam, chest_mm: tuple[float, float], 
     )
 
 
-def _torso(grid: Grid, beam: Beam, cage: Cage, rng: np.random.Generator) -> Volume:
+def _torso(grid: Grid, beam: Beam, cage: Cage, arms_raised: bool, rng: np.random.Generator) -> Volume:
     """Return soft tissue under fat, with neck, shoulders, arms and breasts."""
     x, y, z = grid.axes_mm()
     heights = (
@@ -126,13 +136,15 @@ def _torso(grid: Grid, beam: Beam, cage: Cage, rng: np.random.Generator) -> Volu
         cage.apex_mm + 42,
         400.0,
     )
+    top = cage.apex_mm
     fat = rng.uniform(4.0, 16.0)
     waist = cage.half_width_mm + rng.uniform(2.0, 14.0)
-    widths = (waist, waist, cage.half_width_mm + 16, cage.half_width_mm + 26, 168.0, 172.0, 98.0, 58.0, 52.0)
+    shoulders = (146.0, 146.0) if arms_raised else (168.0, 172.0)
+    widths = (waist, waist, cage.half_width_mm + 16, cage.half_width_mm + 26, *shoulders, 98.0, 58.0, 52.0)
     half_width = np.interp(y, heights, widths) + fat
-    depths = (100.0, 100.0, 100.0, 103.0, 96.0, 78.0, 62.0, 54.0, 54.0)
+    depths = (102.0, 102.0, 102.0, 105.0, 98.0, 78.0, 62.0, 54.0, 54.0)
     half_depth = np.interp(y, heights, depths) + fat
-    middle = np.interp(y, heights, (0.0, 0.0, 0.0, -2.0, -6.0, -14.0, -18.0, -12.0, -12.0))
+    middle = np.interp(y, heights, (-3.0, -3.0, -3.0, -6.0, -10.0, -18.0, -20.0, -12.0, -12.0))
     half_width, half_depth = (ndimage.gaussian_filter1d(a, 6.0, axis=1) for a in (half_width, half_depth))
     half_width, half_depth, middle = (a.astype(np.float32) for a in (half_width, half_depth, middle))
     outside = np.abs(x / half_width) ** 2.6 + np.abs((z - middle) / half_depth) ** 2.6
@@ -140,11 +152,10 @@ def _torso(grid: Grid, beam: Beam, cage: Cage, rng: np.random.Generator) -> Volu
     outside *= np.minimum(half_width, half_depth) / np.float32(2.6)
     filled = grid.filled(outside)
     for side in _SIDES:
-        arm = [
-            (side * 148, cage.apex_mm - 50, -14),
-            (side * 196, cage.apex_mm - 108, -14),
-            (side * 262, -70, -14),
-        ]
+        if arms_raised:
+            arm = [(side * 118, top - 60, -14), (side * 146, top + 10, -14), (side * 160, top + 150, -14)]
+        else:
+            arm = [(side * 148, top - 50, -14), (side * 196, top - 108, -14), (side * 262, -70, -14)]
         add_tube(grid, filled, arm, (50 + 0.5 * fat, 46 + 0.5 * fat, 42 + 0.5 * fat))
     if rng.random() < 0.5:
         radius = rng.uniform(35.0, 60.0)

@@ -52,12 +52,12 @@ class Cage(NamedTuple):
         return np.maximum(1.0 - up**2.6, 0.0) ** 0.55
 
 
-def skeleton(grid: Grid, cage: Cage, rng: np.random.Generator) -> Bones:
+def skeleton(grid: Grid, cage: Cage, arms_raised: bool, rng: np.random.Generator) -> Bones:
     """Return spine, ribs, sternum, clavicles, scapulae and upper arms."""
     bones = _Bones(grid, np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32), {})
     _spine(bones, cage, rng)
     _ribs(bones, cage, rng)
-    _shoulders(bones, cage, rng)
+    _shoulders(bones, cage, arms_raised, rng)
     return Bones(bones.solid, bones.spongy, bones.points_mm)
 
 
@@ -78,7 +78,8 @@ def vertebra_mm(cage: Cage, number: int) -> tuple[float, float, float]:
     up = number - _T5
     # each vertebra is about half a millimetre taller than the one above
     y = cage.apex_mm - 84.0 - 20.0 * up - 0.45 * up * abs(up)
-    z = cage.back_mm + 26.0 + 14.0 * np.cos(np.clip((y - 10.0) / 180.0, -1.0, 1.0) * np.pi) * -1.0 + 10.0
+    # the curve of the back
+    z = cage.back_mm + 45.0 - 14.0 * np.cos(np.clip((y - 10.0) / 180.0, -1.0, 1.0) * np.pi)
     return y, float(z), 20.0 + 0.9 * up
 
 
@@ -110,7 +111,7 @@ def _spine(bones: _Bones, cage: Cage, rng: np.random.Generator) -> None:
             bones.tube(np.array([[pedicle, y + 1, back - 8], tip]), 4.2, 1.3)
             bones.tube(np.array([[pedicle, y, back - 9], [x, y - 4, back - 17]]), 3.2, 1.4, 1.8)
         fall = rng.uniform(12.0, 18.0) * (1.0 if name[0] == "T" else 0.4)
-        tip_mm = np.array([x + rng.normal(0.0, 0.7), y - 6.0 - fall, back - 36.0])
+        tip_mm = np.array([x + rng.normal(0.0, 0.7), y - 6.0 - fall, back - 31.0])
         bones.tube(np.array([[x, y - 4, back - 17], tip_mm]), 3.2, 1.3, 1.8)
         bones.points_mm[f"spinous_process_{name}"] = tip_mm
 
@@ -139,13 +140,13 @@ def _ribs(bones: _Bones, cage: Cage, rng: np.random.Generator) -> None:
             x = side * width * np.sin(angle) ** 0.85
             z = middle_z - deep * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.8
             path = np.stack([x, y, z], axis=-1)
-            radii = rng.uniform(4.4, 5.0) * np.linspace(1.0, 0.72, len(path))
+            radii = rng.uniform(4.4, 5.0) * (1.0 if number else 0.7) * np.linspace(1.0, 0.72, len(path))
             bones.tube(path, radii, 1.6, 1.6 if number else 1.2)
             name = "right" if side < 0 else "left"
             bones.points_mm[f"rib_{number + 1}_{name}"] = path[16]
 
 
-def _shoulders(bones: _Bones, cage: Cage, rng: np.random.Generator) -> None:
+def _shoulders(bones: _Bones, cage: Cage, arms_raised: bool, rng: np.random.Generator) -> None:
     top, front = cage.apex_mm, cage.front_mm
     # manubrium and body of the sternum
     bones.tube(np.array([[-14.0, top - 38, front - 12], [14.0, top - 38, front - 12]]), 6.0, 1.2, 2.2)
@@ -168,10 +169,12 @@ def _shoulders(bones: _Bones, cage: Cage, rng: np.random.Generator) -> None:
         )
         bones.tube(clavicle, 6.2, 2.2, 1.1)
         bones.points_mm[f"clavicle_{name}"] = clavicle[8]
-        head = np.array([side * 168.0, top - 52 + lift, cage.back_mm + 68])
+        out, up = (140.0, 2.0) if arms_raised else (168.0, -52.0)
+        head = np.array([side * out, top + up + lift, cage.back_mm + 68])
         add_ellipsoid(bones.grid, bones.solid, head, (23.0, 23.0, 23.0))
         add_ellipsoid(bones.grid, bones.spongy, head, (21.8, 21.8, 21.8))
-        shaft = np.stack([head, head + np.array((side * 75.0, -150.0, 0.0))])
+        arm = (side * 12.0, 150.0, 0.0) if arms_raised else (side * 75.0, -150.0, 0.0)
+        shaft = np.stack([head, head + np.array(arm)])
         add_tube(bones.grid, bones.solid, shaft, (15.0, 11.0))
         add_tube(bones.grid, bones.spongy, shaft, (13.4, 6.5))
         back = cage.back_mm - 8.0

