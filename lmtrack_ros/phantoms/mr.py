@@ -97,7 +97,7 @@ class MrPhantom(Phantom):
         self._imaging = Imaging(scanner, back_mm)
 
     def positions_mm(self, time_s: float) -> Mapping[str, Array]:
-        """Return the (3,) position of every vessel at one moment, the couch at zero, in isocenter, mm."""
+        """Return the (3,) position of every landmark at one moment, the couch at zero, in isocenter, mm."""
         points_mm = np.array(list(self._anatomy.landmarks_mm.values()))
         moved = self._deformation.displaced_mm(points_mm, BodyState.at(self.motion, time_s))
         return dict(zip(self._anatomy.landmarks_mm, moved - self._isocenter_mm, strict=True))
@@ -121,9 +121,9 @@ class MrPhantom(Phantom):
         state = BodyState.at(self.motion, time_s)
         of_organs_mm = self._origin_mm(state, couch_mm)
         of_wall_mm = self._origin_mm(_of_wall(state), couch_mm)
-        x, y, z = (self._interpolated(of_wall_mm[..., i]) for i in range(3))
+        x, y, z = (self._interpolated(of_wall_mm[..., i]).astype(float) for i in range(3))
         in_cavity = self._anatomy.wall.inside_mm(x, y, z) < 0
-        x, y, z = (self._interpolated(of_organs_mm[..., i]) for i in range(3))
+        x, y, z = (self._interpolated(of_organs_mm[..., i]).astype(float) for i in range(3))
         masks = {"liver": (self._anatomy.liver_mm(x, y, z) < 0) & in_cavity}
         for name, tubes in self._anatomy.landmark_tubes.items():
             masks[name] = np.any([inside((x, y, z), tube) for tube in tubes], axis=0) & in_cavity
@@ -148,8 +148,8 @@ class MrPhantom(Phantom):
         """Return the (H, W) values between (h, w) values at the coarse points."""
         # OpenCV's product takes one thread, so its last bit does not depend on how many there are
         values = coarse.astype(np.float32)
-        by_rows = cv2.gemm(self._to_rows, values, 1.0, None, 0.0)
-        return np.asarray(cv2.gemm(by_rows, self._to_columns, 1.0, None, 0.0))
+        by_rows = cv2.gemm(self._to_rows, values, 1.0, None, 0.0)  # type: ignore[call-overload]
+        return np.asarray(cv2.gemm(by_rows, self._to_columns, 1.0, None, 0.0))  # type: ignore[call-overload]
 
 
 def _of_wall(state: BodyState) -> BodyState:

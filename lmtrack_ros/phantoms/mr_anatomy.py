@@ -36,13 +36,16 @@ class Build:
         habitus: of the body.
         isocenter_mm: (3,) the isocentre in the body.
         landmarks_mm: (3,) where, in isocenter, each vessel that is a landmark crosses the slice, about.
-        landmark_radius_mm: radius of each.
+        dome_mm: (2,) where, to the left and to the front in isocenter, the landmark on the diaphragm is,
+            about.
+        landmark_radius_mm: radius of each vessel.
     """
 
     habitus: Habitus
     isocenter_mm: tuple[float, float, float]
     landmarks_mm: Mapping[str, tuple[float, float, float]]
-    landmark_radius_mm: tuple[float, float] = (3.0, 4.6)
+    dome_mm: tuple[float, float]
+    landmark_radius_mm: tuple[float, float] = (2.4, 3.8)
 
 
 class Layers(NamedTuple):
@@ -68,36 +71,45 @@ class Anatomy:
     Attributes:
         wall: of chest and belly.
         landmarks_mm: (3,) where each landmark is at mean breath.
-        landmark_tubes: its vessel.
+        landmark_tubes: the vessel of each that is on one.
     """
 
     def __init__(self, rng: np.random.Generator, build: Build, through: Array) -> None:
         self.wall = Wall(rng, build.habitus)
         depth = self.wall.depth
-        self._texture_seed = int(rng.integers(2**31))
+        self._texture_seed, self._vessel_seed = (int(s) for s in rng.integers(2**31, size=2))
         self._dome_steepness = rng.uniform(40.0, 52.0)
         self._liver_bottom_mm = rng.uniform(-132.0, -116.0)
         self._kidney_mm = np.array([72.0, -166.0, -48.0 * depth]) + rng.uniform(-6, 6, 3)
         loops = rng.uniform([-110, -260, -55], [110, -60, 75], (_BOWEL_LOOPS, 3)) * [1, 1, depth]
         self._loops = np.hstack([loops, rng.uniform(8.0, 26.0, (_BOWEL_LOOPS, 3))])
         self._loop_brightness = rng.uniform(0.2, 1.5, _BOWEL_LOOPS)
-        in_plane = np.abs(through) < 0.5
-        self.landmarks_mm: Mapping[str, Array] = {
-            name: build.isocenter_mm + at + rng.uniform(-1, 1, 3) * in_plane * _LANDMARK_SPREAD_MM
-            for name, at in ((name, np.array(at)) for name, at in build.landmarks_mm.items())
+        spread_mm = _LANDMARK_SPREAD_MM * (np.abs(through) < 0.5)
+        vessels_mm: dict[str, Array] = {
+            name: build.isocenter_mm + np.array(at) + rng.uniform(-1, 1, 3) * spread_mm
+            for name, at in build.landmarks_mm.items()
         }
+        left_mm, front_mm = build.dome_mm
+        dome = build.isocenter_mm + np.array([left_mm, 0.0, front_mm]) + rng.uniform(-1, 1, 3) * spread_mm
+        dome[1] = self._dome_mm(dome[0], dome[2])
+        self.landmarks_mm: Mapping[str, Array] = {**vessels_mm, "dome": dome}
         self.landmark_tubes: Mapping[str, Sequence[Tube]] = {
             name: crossing(rng, at, through, rng.uniform(*build.landmark_radius_mm))
-            for name, at in self.landmarks_mm.items()
+            for name, at in vessels_mm.items()
         }
-        self._liver_tubes = liver_vessels(rng, depth) + look_alikes(rng, self.landmarks_mm, through)
-        self._lung_tubes = lung_vessels(rng, depth)
+        self._look_alikes = look_alikes(rng, vessels_mm, through)
 
     def layers(self, grid: SliceGrid, tissue: Tissue) -> Layers:
         """Return the signal on a grid."""
         texture = self._textures(grid)
-        marked = [tube for tubes in self.landmark_tubes.values() for tube in tubes]
-        tubes = [drawn(grid, group) for group in (self._liver_tubes, self._lung_tubes, marked, airways())]
+        rng = np.random.default_rng(self._vessel_seed)
+        groups = (
+            liver_vessels(rng, self.wall.depth) + self._look_alikes,
+            lung_vessels(rng, self.wall.depth),
+            [tube for tubes in self.landmark_tubes.values() for tube in tubes],
+            airways(),
+        )
+        tubes = [drawn(grid, group) for group in groups]
         organs = np.empty((*grid.shape, 2), np.float32)
         wall = np.empty((*grid.shape, 2), np.float32)
         for k in range(grid.shape[0]):
@@ -120,7 +132,8 @@ class Anatomy:
         bottom_mm = self._liver_bottom_mm - 0.18 * z
         bottom_mm = bottom_mm + 0.2 * left_mm + 0.0026 * left_mm**2 + 0.03 * right_mm**2
         bottom_mm = bottom_mm + 34.0 * np.clip((-z / self.wall.depth - 38.0) / 36.0, 0.0, 1.0) ** 2
-        return np.maximum(np.maximum(below_mm, 0.85 * (bottom_mm - y)), x - 62.0)
+        outside: Array = np.maximum(np.maximum(below_mm, 0.85 * (bottom_mm - y)), x - 62.0)
+        return outside
 
     def _organs(
         self,
@@ -168,7 +181,7 @@ class Anatomy:
     def _dome_mm(self, x: Array, z: Array) -> Array:
         """Return the height of the diaphragm."""
         forward = ((z - 4.0) / (84.0 * self.wall.depth)) ** 2
-        right = -self._dome_steepness * (((x + 66.0) / 74.0) ** 2 + forward)
+        right = -self._dome_steepness * (((x + 72.0) / 74.0) ** 2 + forward)
         left = -14.0 - self._dome_steepness * (((x - 72.0) / 70.0) ** 2 + forward)
         saddle = -22.0 - self._dome_steepness * forward + 0.0 * x
         top: Array = 6.0 * np.logaddexp(np.logaddexp(right / 6.0, left / 6.0), saddle / 6.0)

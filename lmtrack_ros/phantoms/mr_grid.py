@@ -38,17 +38,12 @@ class SliceGrid:
 
     def coordinates(self, box: _Box) -> tuple[Array, Array, Array]:
         """Return x, y and z of the points in a box, mm, shaped to broadcast to (planes, rows, columns)."""
-        by_axis: list[Array] = [np.empty(0)] * 3
-        for image_axis in range(3):
-            stack_axis = 2 - image_axis
-            steps = np.arange(self.shape[stack_axis])[box[stack_axis]] - self._middle[image_axis]
-            direction = self.axes[:, image_axis]
-            body_axis = int(np.argmax(np.abs(direction)))
+        at = []
+        for stack_axis, values in self._lines:
             shape = [1, 1, 1]
             shape[stack_axis] = -1
-            values = self.centre_mm[body_axis] + steps * self._pitch_mm[image_axis] * direction[body_axis]
-            by_axis[body_axis] = values.reshape(shape).astype(np.float32)
-        return by_axis[0], by_axis[1], by_axis[2]
+            at.append(values[box[stack_axis]].reshape(shape))
+        return at[0], at[1], at[2]
 
     def box(self, low_mm: Array, high_mm: Array) -> _Box | None:
         """Return the indices of the points between two corners, None where there are none."""
@@ -63,6 +58,19 @@ class SliceGrid:
     def coverage(self, outside_mm: Array) -> _Image:
         """Return how much of a point lies in what ends this far inside (negative) or outside of it."""
         return np.asarray(np.clip(0.5 - outside_mm / self.spacing_mm, 0.0, 1.0), dtype=np.float32)
+
+    @cached_property
+    def _lines(self) -> tuple[tuple[int, Array], ...]:
+        """Along which axis of the stack x, y and z change, and their values."""
+        lines = []
+        for body_axis in range(3):
+            image_axis = int(np.argmax(np.abs(self.axes[body_axis])))
+            steps = np.arange(self.shape[2 - image_axis]) - self._middle[image_axis]
+            pitch_mm = self._pitch_mm[image_axis] * self.axes[body_axis, image_axis]
+            # half the memory traffic of a double, and micrometres are enough
+            values = (self.centre_mm[body_axis] + steps * pitch_mm).astype(np.float32)
+            lines.append((2 - image_axis, values))
+        return tuple(lines)
 
     @cached_property
     def _pitch_mm(self) -> Array:
@@ -88,6 +96,9 @@ class Canvas:
     def __init__(self, grid: SliceGrid, plane: int, ground: _Image) -> None:
         self._grid = grid
         self._plane = plane
+        self._through = grid.axes[:, 2]
+        steps = plane - (grid.shape[0] - 1) / 2
+        self._through_mm = float(self._through @ grid.centre_mm) + steps * grid.plane_spacing_mm
         self.signal = ground.astype(np.float32)
 
     def fill(self, outside_mm: Array, value: ArrayLike) -> _Image:
@@ -99,8 +110,10 @@ class Canvas:
     def ellipsoid(self, middle_mm: Array, half_axes_mm: ArrayLike, value: ArrayLike) -> None:
         """Paint an ellipsoid with (3,) half axes along the body's with a (rows, columns) value or one."""
         half_mm = np.asarray(half_axes_mm, dtype=float)
+        if abs(self._through @ middle_mm - self._through_mm) > abs(self._through @ half_mm):
+            return
         box = self._grid.box(middle_mm - half_mm, middle_mm + half_mm)
-        if box is None or not box[0].start <= self._plane < box[0].stop:
+        if box is None:
             return
         at = (slice(self._plane, self._plane + 1), box[1], box[2])
         x, y, z = (
@@ -127,7 +140,10 @@ def sampled(stack: _Image, column: _Image, row: _Image, plane: _Image) -> _Image
     found = np.zeros((*plane.shape, stack.shape[-1]), np.float32)
     for k in range(int(np.floor(plane.min())), int(np.ceil(plane.max())) + 1):
         share = np.maximum(1.0 - np.abs(plane - k), 0.0)
-        values = cv2.remap(stack[k], column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        values: _Image = np.asarray(
+            cv2.remap(stack[k], column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
+            dtype=np.float32,
+        )
         values *= share[..., None]
         found += values
     return found

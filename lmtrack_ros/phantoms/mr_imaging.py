@@ -95,7 +95,7 @@ class Imaging:
         seen = scipy.fft.ifft2(k_space, overwrite_x=True)
         magnitude = np.sqrt(seen.real**2 + seen.imag**2 + scanner.floor**2)
         counts = np.rint(magnitude * (scanner.scale * self._seen) - scanner.black)
-        return np.clip(counts, 0, np.iinfo(scanner.dtype).max).astype(scanner.dtype)
+        return np.asarray(np.clip(counts, 0, np.iinfo(scanner.dtype).max), dtype=scanner.dtype)
 
 
 def _low_pass(size: int, part: float, blur_px: float) -> _Image:
@@ -114,4 +114,4 @@ def _inside_border(shape: tuple[int, ...], border_px: float) -> _Image:
     bent_rows = half_rows - border_px * (0.4 + 1.0 * (columns[None, :] / half_columns) ** 4)
     bent_columns = half_columns - border_px * (0.5 + 0.6 * (rows[:, None] / half_rows) ** 2)
     seen = (np.abs(rows)[:, None] < bent_rows) & (np.abs(columns)[None, :] < bent_columns)
-    return seen.astype(np.float32)
+    return np.asarray(seen, dtype=np.float32)

@@ -60,13 +60,15 @@ _BALANCED = Tissue(
 
 _LIVER = Build(
     Habitus(1.05, back_fat_mm=(9.0, 15.0), front_fat_mm=(5.0, 12.0), muscle_mm=(18.0, 28.0)),
-    isocenter_mm=(-80.0, -73.0, 8.0),
+    isocenter_mm=(-76.0, -73.0, 8.0),
     landmarks_mm={"hepatic_vein": (0.0, 28.0, 4.0), "portal_vein": (0.0, -8.0, -30.0)},
+    dome_mm=(0.0, -44.0),
 )
 _THORAX = Build(
     Habitus(0.78, back_fat_mm=(2.0, 6.0), front_fat_mm=(6.0, 14.0), muscle_mm=(16.0, 24.0)),
-    isocenter_mm=(-58.0, 41.0, -2.0),
+    isocenter_mm=(-61.0, 41.0, -2.0),
     landmarks_mm={"pulmonary_vein": (0.0, -2.0, -22.0), "hepatic_vein": (0.0, -74.0, -6.0)},
+    dome_mm=(0.0, -8.0),
     landmark_radius_mm=(2.2, 3.4),
 )
 _CORONAL = Build(
@@ -77,11 +79,13 @@ _CORONAL = Build(
         "portal_vein": (-34.0, -78.0, 0.0),
         "pulmonary_vein": (-68.0, 42.0, 0.0),
     },
+    dome_mm=(-62.0, 0.0),
 )
 _MEDIAL = Build(
     Habitus(1.0, back_fat_mm=(8.0, 25.0), front_fat_mm=(8.0, 30.0), muscle_mm=(22.0, 32.0)),
     isocenter_mm=(-8.0, -60.0, 4.0),
     landmarks_mm={"hepatic_vein": (0.0, 18.0, 26.0), "portal_vein": (0.0, -8.0, -6.0)},
+    dome_mm=(0.0, 44.0),
     landmark_radius_mm=(3.5, 5.0),
 )
 
@@ -113,9 +117,9 @@ _ARRAY = Scanner(
 )
 
 _BREATHING = MotionRange(
-    peak_to_peak_mm=(14.0, 26.0),
+    peak_to_peak_mm=(16.0, 28.0),
     left_mm=(-3.0, 3.0),
-    period_s=(3.4, 5.2),
+    period_s=(3.2, 4.8),
     amplitude_variation=(0.1, 0.3),
 )
 

@@ -34,7 +34,7 @@ def lung_vessels(rng: np.random.Generator, depth: float) -> list[Tube]:
     """Return the vessels of both lungs from their hila, and the great vessels between the lungs."""
     tubes = _great_vessels(depth)
     for side in (-1, 1):
-        hilum = np.array([side * 48.0, 70.0, -8.0 * depth])
+        hilum = np.array([side * 51.0, 70.0, -8.0 * depth])
         outwards = np.array([side * 0.5, 0.0, 0.0])
         slant = np.array([side * 12.0, -14.0, -4.0])
         tubes.append(Tube(hilum - slant, hilum + slant, 9.0, 6.5))
