@@ -55,7 +55,7 @@ BONE_SIGMA_MM = 0.6
 """Of the skull's density across its middle surface."""
 
 SCALP_MM = 2.6
-_INDEPENDENT_MM = 0.35
+_INDEPENDENT_MM = 0.5
 
 
 @dataclass(frozen=True)

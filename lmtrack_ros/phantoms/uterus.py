@@ -12,6 +12,23 @@ from lmtrack_ros.phantoms.swept_probe import SweptProbe
 
 _MARGIN_MM = 12.0
 _FLUID = 0.05
+_LAYERS = (
+    (0.00, 4.0),
+    (0.06, 1.2),
+    (0.20, 0.9),
+    (0.23, 3.2),
+    (0.27, 0.8),
+    (0.44, 0.9),
+    (0.47, 3.2),
+    (0.50, 0.45),
+    (0.66, 0.5),
+    (0.69, 3.0),
+    (0.73, 1.2),
+    (1.00, 1.4),
+    (2.50, 1.0),
+)
+"""Amplitudes at parts of the way from the probe to the fluid: skin, fat, fascia, muscle, womb."""
+_STREAKED = 0.66
 # standard deviation
 _BAND_LIMIT_MM = 0.65
 
@@ -58,11 +75,9 @@ class Uterus:
         sac = (sac + np.abs((down - wall_mm - half_sac_mm) / half_sac_mm) ** 3) ** (1 / 3)
         outside_mm = (sac - 1) * half_sac_mm + uneven_mm
         tissue = 1.1 * (1 + 0.25 * noise(rng, shape, 2.5 / spacing_mm))
-        # layers of skin, fat and muscle
-        layer = np.sin(2 * np.pi * (down + 0.4 * uneven_mm) / rng.uniform(4.0, 7.0)) ** 8
-        muscle_mm = 0.55 * wall_mm
-        wall = np.where(down + 0.3 * uneven_mm < muscle_mm, 0.7 + 2.4 * layer, 1.5)
-        tissue *= np.where(down < probe.depth_mm / 2, wall, 1.0)
+        part = (down + 0.25 * uneven_mm) / wall_mm
+        streaks = 1 + 0.6 * np.sin(2 * np.pi * part * wall_mm / 2.3) * (part < _STREAKED)
+        tissue *= np.interp(part, *zip(*_LAYERS, strict=True)).astype(np.float32) * streaks
         tissue += 2.5 * np.exp(-0.5 * ((outside_mm - 0.8) / 0.9) ** 2)
         fluid = np.clip(0.5 - outside_mm / 1.2, 0, 1)
         amplitude = fluid * _FLUID + (1 - fluid) * tissue

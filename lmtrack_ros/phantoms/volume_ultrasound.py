@@ -61,7 +61,7 @@ PRESETS = {
 
 _DYNAMIC_RANGE_DB = (52.0, 62.0)
 # the brain's mean echo lies this far below white
-_WHITE_DB = (24.0, 29.0)
+_WHITE_DB = (22.5, 27.5)
 _BONE_ECHO = 45.0
 _WALL_ECHO = 4.5
 _BONE_LOSS_PER_MM = 0.30

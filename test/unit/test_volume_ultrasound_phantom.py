@@ -32,6 +32,12 @@ def phantom() -> VolumeUltrasoundPhantom:
     return small()
 
 
+@pytest.fixture(scope="module")
+def other() -> VolumeUltrasoundPhantom:
+    """Another patient."""
+    return small(seed=1)
+
+
 def volume(
     phantom: VolumeUltrasoundPhantom, time_s: float, couch_mm: tuple[float, ...] = (0, 0, 0)
 ) -> np.ndarray:
@@ -99,16 +105,17 @@ def test_sizes_are_those_of_screening() -> None:
 
 
 def test_same_seed_gives_the_same_volumes_to_the_bit(phantom: VolumeUltrasoundPhantom) -> None:
-    other = small()
-    other.render(1, 3.1, (1, 2, 3))
+    again = small()
+    again.render(1, 3.1, (1, 2, 3))
     for time_s in (0.0, 2.3):
         one = phantom.render(1, time_s, (0, 1, 2)).image
         assert one.dtype == np.uint8
-        assert one.tobytes() == other.render(9, time_s, (0, 1, 2)).image.tobytes()
+        assert one.tobytes() == again.render(9, time_s, (0, 1, 2)).image.tobytes()
 
 
-def test_another_seed_gives_another_patient(phantom: VolumeUltrasoundPhantom) -> None:
-    other = small(seed=1)
+def test_another_seed_gives_another_patient(
+    phantom: VolumeUltrasoundPhantom, other: VolumeUltrasoundPhantom
+) -> None:
     assert np.corrcoef(volume(phantom, 0.0).ravel(), volume(other, 0.0).ravel())[0, 1] < 0.9
     one, two = (np.array(list(truth_px(p, 0.0).values())) for p in (phantom, other))
     assert np.abs(one - two).max() > 2
@@ -118,7 +125,7 @@ def test_another_seed_gives_another_patient(phantom: VolumeUltrasoundPhantom) ->
     "name", [pytest.param(name, marks=pytest.mark.long if name == FULL else ()) for name in PRESETS]
 )
 def test_every_preset_renders(name: str) -> None:
-    opened = open_phantom("volume_ultrasound", PhantomParameters(preset=name, seed=4))
+    opened = open_phantom("volume_ultrasound", PhantomParameters(preset=name))
     frame = next(iter(opened))
     assert frame.image.shape == PRESETS[name].shape
     assert frame.geometry.modality is Modality.ULTRASOUND_VOLUME
@@ -129,7 +136,7 @@ def test_default_is_the_fetal_head() -> None:
     assert next(iter(presets("volume_ultrasound"))) == "fetal_head"
 
 
-@pytest.mark.parametrize("time_s", [0.0, 4.7, 13.3])
+@pytest.mark.parametrize("time_s", [0.0, 13.3])
 @pytest.mark.parametrize("name", ["cavum_septi_pellucidi", "occipital_skull", "cerebellum_left"])
 def test_point_target_is_where_the_truth_says(
     phantom: VolumeUltrasoundPhantom, monkeypatch: pytest.MonkeyPatch, name: str, time_s: float
@@ -194,14 +201,16 @@ def test_couch_that_carries_the_probe_changes_nothing() -> None:
     assert (volume(carried, 1.0) == volume(carried, 1.0, (5, 6, 7))).all()
 
 
-def test_landmarks_stay_in_the_field_of_view() -> None:
-    """For every patient; the volume is black outside the field of view."""
+def test_landmarks_stay_in_the_field_of_view(phantom: VolumeUltrasoundPhantom) -> None:
+    """For every patient; the field of view is the same for all."""
+    seen = np.zeros(PRESETS[SMALL].shape, dtype=bool)
+    seen.reshape(-1)[phantom._converter.seen] = True
     for seed in range(31):
-        phantom = small(seed)
-        shape = np.array(phantom._probe.shape[::-1])
+        patient = small(seed)
         for time_s in np.linspace(0.0, 60.0, 61):
-            pixels = np.array(list(truth_px(phantom, time_s).values()))
-            assert ((pixels > 1) & (pixels < shape - 2)).all(), (seed, time_s)
+            for name, pixel in truth_px(patient, time_s).items():
+                column, row, slice_ = np.round(pixel).astype(int)
+                assert seen[slice_, row, column], (seed, time_s, name)
 
 
 def test_masks_agree_with_the_picture(phantom: VolumeUltrasoundPhantom) -> None:
@@ -222,17 +231,18 @@ def test_masks_agree_with_the_picture(phantom: VolumeUltrasoundPhantom) -> None:
     assert masks["brain"].sum() < 0.25 * outside.sum()
 
 
-def test_skull_is_bright_at_the_ends_of_the_biparietal_diameter() -> None:
+def test_skull_is_bright_at_the_ends_of_the_biparietal_diameter(
+    phantom: VolumeUltrasoundPhantom, other: VolumeUltrasoundPhantom
+) -> None:
     """The beam meets the skull there at about a right angle, and the brain behind it is darker."""
-    ratios = []
-    for seed in range(4):
-        phantom = small(seed)
-        image, truth = volume(phantom, 0.0), truth_px(phantom, 0.0)
+    off = []  # of the way to the middle
+    for patient in (phantom, other):
+        image, truth = volume(patient, 0.0), truth_px(patient, 0.0)
         middle = (truth["frontal_skull"] + truth["occipital_skull"]) / 2
         for side in ("parietal_skull_left", "parietal_skull_right"):
             line = truth[side] + np.linspace(-0.35, 0.35, 41)[:, None] * (middle - truth[side])
-            ratios.append(np.argmax(grey_at(image, line)) / 40 * 0.7 - 0.35)
-    np.testing.assert_allclose(ratios, 0, atol=0.09)
+            off.append(np.argmax(grey_at(image, line)) / 40 * 0.7 - 0.35)
+    np.testing.assert_allclose(off, 0, atol=0.09)
 
 
 def test_head_moves_by_itself(phantom: VolumeUltrasoundPhantom) -> None:
