@@ -13,7 +13,7 @@ from lmtrack_ros.phantoms.fetal_head import BONE_SIGMA_MM, SCALP_MM, FetalHead
 
 Grid = NDArray[np.float32]
 
-# of the grid round the head; below lie neck and shoulders
+# the grid reaches beyond the head so far, and below it for neck and shoulders
 _MARGIN_MM = 7.0
 _BELOW_MM = 38.0
 # standard deviation: finer echoes would twinkle as they move past the beams
@@ -98,7 +98,7 @@ def _brain(head: FetalHead, points: Grid, radius: Grid) -> tuple[Grid, Grid, Map
     walls = 0.5 * _line(radius - 0.91, 0.012)
     # falx and interhemispheric fissure
     cavum_y, cavum_width, cavum_length = head.cavum_mm
-    falx = _line(x + 0.25 * np.sin(y / 5), 0.45) * _step(z + 0.45 * b * 0.6, 2.0) * _step(0.97 - radius, 0.02)
+    falx = _line(x + 0.25 * np.sin(y / 5), 0.45) * _step(z + 0.27 * b, 2.0) * _step(0.97 - radius, 0.02)
     # insula in the Sylvian fissure
     along = (y - 0.08 * b) / (0.34 * b)
     insula = _line(side - 0.60 * a - 0.16 * a * along**2 - 0.04 * a * np.sin(4 * along), 0.6)
@@ -189,10 +189,7 @@ def _posterior_fossa(head: FetalHead, straight: Grid, radius: Grid, amplitude: G
 def _body(head: FetalHead, points: Grid, skull_mm: Grid, texture: Grid) -> tuple[Grid, Grid]:
     """Return the signed distance to the skin of head, face, neck and shoulders, and the amplitude inside."""
     a, b, base = head.half_width_mm, head.half_length_mm, head.base_mm
-    straight = points
-    face = (
-        (_ellipsoid(straight, (0, 0.52 * b, -0.95 * base), (0.62 * a, 0.42 * b, 0.62 * base)) - 1) * 0.4 * b
-    )
+    face = _ellipsoid(points, (0, 0.52 * b, -0.95 * base), (0.62 * a, 0.42 * b, 0.62 * base)) - 1
     neck = _tube(points, (((0, -0.45 * b, -0.8 * base), 0.4 * a), ((0, -0.3 * b, -1.5 * base), 0.42 * a)))
     trunk = _ellipsoid(points, (0, -0.3 * b, -2.6 * base), (0.95 * a, 0.75 * a, base)) - 1
     depth_mm = np.minimum.reduce([skull_mm - SCALP_MM, 0.4 * b * face, neck, 0.8 * a * trunk])
@@ -203,9 +200,8 @@ def _body(head: FetalHead, points: Grid, skull_mm: Grid, texture: Grid) -> tuple
         amplitude += 2.0 * _line(orbit - 1.08, 0.08)
     x, y, z = points
     spine = np.hypot(x, y + 0.55 * b) - 0.5
-    amplitude += (
-        3.0 * _step(1.6 - spine, 0.5) * _step(-z - 0.95 * base, 1.0) * (np.sin(z * 2 * np.pi / 3.4) > -0.2)
-    )
+    vertebra = np.sin(2 * np.pi * z / 3.4) > -0.2
+    amplitude += 3.0 * vertebra * _step(1.6 - spine, 0.5) * _step(-z - 0.95 * base, 1.0)
     amplitude += 1.2 * _line(depth_mm + 0.3, 0.5)
     return np.asarray(depth_mm, dtype=np.float32), amplitude
 
@@ -216,7 +212,7 @@ def _ossified(head: FetalHead, points: Grid) -> Grid:
     x, y, z = points
     gap = _line(x, 1.0) * _step(z - 0.1 * a, 1.0)
     coronal = _line(y - 0.30 * b + 0.25 * np.abs(z - head.vertex_mm), 0.9) * _step(z, 1.0)
-    lambdoid = _line(y + 0.72 * b - 0.5 * np.abs(x) * b / a * 0.3, 1.0) * _step(-y, 1.0)
+    lambdoid = _line(y + 0.72 * b - 0.15 * np.abs(x) * b / a, 1.0) * _step(-y, 1.0)
     fontanelle = np.exp(-0.5 * (np.hypot(x, y - 0.30 * b) / 4.5) ** 2) * _step(z, 1.0)
     gap = np.maximum.reduce([gap, coronal, 0.7 * lambdoid, fontanelle])
     return np.asarray((1 - 0.85 * gap) * (0.25 + 0.75 * _step(z + 0.75 * head.base_mm, 2.0)))
