@@ -33,6 +33,9 @@ from lmtrack_ros.trackers import Tracker, create_tracker
 OWN_TRACKER = "correlation"
 TRACKERS = (OWN_TRACKER, "OpenCV KCF", "OpenCV CSRT")
 
+_EDGE = "dome"
+"""What a landmark's name begins with that lies on a horizontal edge, and so is defined along rows alone."""
+
 LEAST_RATIO = 0.7
 """A tracker's mean error on the phantoms must be at least this part of its real one."""
 
@@ -238,7 +241,10 @@ class _Job:
         for number, truth in enumerate(truths):
             for estimate in truth.estimates:
                 marks.setdefault(estimate.id, {})[number] = Mark(estimate.uv_px[:2], certain=True)
-        return excerpt, [Annotation(Landmark(name, by[0].uv_px), by) for name, by in marks.items()]
+        return excerpt, [
+            Annotation(Landmark(name, by[0].uv_px, (not name.startswith(_EDGE), True)), by)
+            for name, by in marks.items()
+        ]
 
 
 class _Excerpt:
