@@ -19,6 +19,7 @@ from lmtrack_ros.phantoms.ultrasound_probe import Beamformer
 from lmtrack_ros.sources.source import SourceInfo
 
 _MARGIN = 1 / 6  # of the field's depth: how far the anatomy reaches beyond the field
+_SWAY_HZ = np.geomspace(0.2, 8.0, 14)
 _BEHIND_MM = 10.0  # how far the organs reach up behind the wall
 
 
@@ -59,6 +60,9 @@ class UltrasoundPhantom(Phantom):
         )
         self._gain = np.float32(10.0 ** (rng.uniform(*preset.gain_db) / 20.0))
         self._dropout = preset.dropout
+        share = _SWAY_HZ**-0.6
+        self._sway_mm = preset.sway_mm * np.sqrt(2.0 * share / share.sum())
+        self._sway_phases = rng.uniform(0, 2 * np.pi, len(_SWAY_HZ))
         self._contact = Contact(rng, probe, self._face, preset.edge_db, preset.dropout)
         self._organs, self._wall = self._scatterers(rng, half_width_mm, preset.density_mm2, probe.slice_mm)
 
@@ -103,8 +107,10 @@ class UltrasoundPhantom(Phantom):
 
     def _image(self, time_s: float, couch_mm: Array) -> NDArray[np.uint8]:
         state = BodyState.at(self.motion, time_s)
-        organs = [self._beneath(s.echoes(state, couch_mm), couch_mm) for s in self._organs]
-        parts = [*organs, *(s.echoes(state, couch_mm) for s in self._wall)]
+        sway_mm = self._sway_mm @ np.sin(2 * np.pi * _SWAY_HZ * time_s + self._sway_phases)
+        moved_mm = couch_mm + (sway_mm, 0.0, 0.0)
+        organs = [self._beneath(s.echoes(state, moved_mm), couch_mm) for s in self._organs]
+        parts = [*organs, *(s.echoes(state, moved_mm) for s in self._wall)]
         echoes = Echoes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         shadows = [self._now(shadow, state, couch_mm) for shadow in self._anatomy.shadows]
         gain = self._gain * self._contact.gain(time_s, shadows)

@@ -73,6 +73,12 @@ class Face(NamedTuple):
         height: Array = self.z_mm - below_mm + bend_mm * np.exp(-below_mm / 25.0)
         return height
 
+    def facing_rad(self, point_mm: Array) -> float:
+        """Return the slope, from y to z, of an interface at a (2,) point that the beam meets head-on."""
+        if not self.radius_mm:
+            return 0.0
+        return float(np.arctan2(point_mm[0], self.z_mm + self.radius_mm - point_mm[1]))
+
 
 class Shadow(NamedTuple):
     """Bone or air, beyond which nothing is seen.
@@ -169,6 +175,7 @@ def line(
 
 def plates(
     rng: np.random.Generator,
+    face: Face,
     count: int,
     box_mm: tuple[tuple[float, float], tuple[float, float]],
     level: float,
@@ -179,16 +186,18 @@ def plates(
 
     Args:
         rng: of where they are.
+        face: of the probe, which most of those that are seen look at.
         count: how many.
         box_mm: ((least y, greatest y), (least z, greatest z)).
         level: mean reflectivity.
         length_mm: least and greatest length.
-        tilt_rad: standard deviation of their slope.
+        tilt_rad: standard deviation of their slope against the beam's normal.
     """
     found = []
     for _ in range(count):
         middle = np.array([rng.uniform(*box_mm[0]), rng.uniform(*box_mm[1])])
-        half, tilt = rng.uniform(*length_mm) / 2, tilt_rad * rng.standard_normal()
+        half = rng.uniform(*length_mm) / 2
+        tilt = face.facing_rad(middle) + tilt_rad * rng.standard_normal()
         way = half * np.array([np.cos(tilt), np.sin(tilt)])
         curve = np.linspace(middle - way, middle + way, 12)
         x_mm, extent_mm = rng.uniform(0, SLAB_MM), rng.uniform(0.5, 2.5)
@@ -215,7 +224,7 @@ def abdominal_wall(
         bend = 0.5 * np.sin(y / rng.uniform(9, 20) + rng.uniform(0, 6))
         return line(rng, np.column_stack([y, face.layer_z_mm(y, below_mm) + bend]), level, fray=1.0)
 
-    lines = [wavy(float(d), rng.uniform(0.3, 0.8)) for d in layers]
+    lines = [wavy(float(d), rng.uniform(0.15, 0.5)) for d in layers]
     lines.append(wavy(thickness_mm, 0.6))
     # between skin and the outer layers sound goes to and fro
     lines += [wavy(2.0 * float(d), 0.1) for d in layers[2:]]

@@ -32,7 +32,7 @@ class Contact:
         along = np.linspace(0.0, 1.0, probe.beams)
         loss_db = np.zeros_like(along)
         for from_edge, most_db in zip((along, 1.0 - along), edge_db, strict=True):
-            width = rng.uniform(0.2, 0.4)
+            width = rng.uniform(0.25, 0.42)
             loss_db += rng.uniform(0.5, 1.0) * most_db * np.maximum(1.0 - from_edge / width, 0.0) ** 1.5
         self._steady = (10.0 ** (-loss_db / 20.0)).astype(np.float32)
         where, width = rng.uniform(0.0, 1.0, _DROPOUTS), rng.uniform(0.02, 0.07, _DROPOUTS)

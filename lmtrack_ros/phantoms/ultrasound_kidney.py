@@ -1,9 +1,12 @@
 """A kidney under liver and abdominal wall."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.phantoms.deformation import Deformation
+from lmtrack_ros.phantoms.scatterers import SLAB_MM, Line
 from lmtrack_ros.phantoms.ultrasound_anatomy import (
     Anatomy,
     Ellipse,
@@ -52,48 +55,63 @@ def kidney(rng: np.random.Generator, face: Face, half_width_mm: float) -> Anatom
         (rng.uniform(4.0, 6.0), rng.uniform(2.5, 3.5)),
     )
     pole = outline.outline(0.16 * np.pi, 0.161 * np.pi, 1.06)[0]
-    fat = Ellipse((float(pole[0]), float(pole[1])), (rng.uniform(4.0, 5.0), rng.uniform(8.0, 11.0)), -0.3)
+    fat = Ellipse((float(pole[0]), float(pole[1])), (rng.uniform(4.0, 5.0), rng.uniform(6.0, 8.0)), -0.3)
+    twins = [_moved(low, side * rng.uniform(9.0, 12.0), rng.uniform(-2.0, 2.0)) for side in (-1.0, 1.0)]
+    twins.append(_moved(low, rng.uniform(-2.0, 2.0), rng.uniform(7.0, 8.5)))
+    other_fat = _moved(fat, rng.uniform(-4.0, 0.0), rng.choice([-1.0, 1.0]) * rng.uniform(12.0, 14.0))
     pyramids = [
         Ellipse((float(y), float(z)), (rng.uniform(4.0, 6.0), rng.uniform(4.0, 6.0)))
         for y, z in outline.outline(0.1, 2 * np.pi - 0.5, 0.68)[:: 400 // 9]
     ]
     coarse, clumps = Texture.drawn(rng, (12.0, 9.0)), Texture.drawn(rng, (3.5, 1.6))
-    contrast = rng.uniform(0.38, 0.48)
+    contrast = rng.uniform(0.45, 0.6)
 
     def organs(points_mm: Array) -> Array:
         y, z = points_mm[:, 1], points_mm[:, 2]
         rough = clumps.at(points_mm)
-        inside = outline.inside(y, z)
+        inside = outline.inside(y, z, 2.5)
         # fat and liver round the kidney, brighter behind it
         around = np.where(z < outline.center_mm[1] - 20.0, 1.6, 1.1) * np.exp(0.25 * rough)
-        around += 1.6 * fat.inside(y, z, 4.0) * np.exp(0.4 * rough)
+        # structures end somewhere across the plane, and others begin
+        here = 1.0 + 0.4 * np.cos(4 * np.pi * points_mm[:, 0] / SLAB_MM)
+        beside = 1.8 - here
+        clumpy = np.exp(0.4 * rough)
+        around += (2.0 * here * fat.inside(y, z, 4.0) + 2.2 * beside * other_fat.inside(y, z, 4.0)) * clumpy
         cortex = contrast * np.exp(0.1 * rough)
         for pyramid in pyramids:
             cortex *= 1.0 - 0.25 * pyramid.inside(y, z, 3.0)
-        in_sinus = np.maximum(sinus.inside(y, z, 5.0), low.inside(y, z, 2.0))
         level = around + inside * (cortex - around)
-        level += inside * in_sinus * (1.5 * np.exp(0.55 * rough) - level)
+        bright = np.maximum(sinus.inside(y, z, 5.0), 0.8 * here * low.inside(y, z, 2.0))
+        for twin in twins:
+            bright = np.maximum(bright, 0.8 * beside * twin.inside(y, z, 2.0))
+        level += inside * bright * (2.0 * np.exp(0.6 * rough) - level)
         for cup in calyces:
             level *= 1.0 - 0.93 * cup.inside(y, z)
         return np.asarray(level * np.exp(0.12 * coarse.at(points_mm)))
 
-    lines = [line(rng, outline.outline(scale=1.0), 1.6, fray=1.0)]
+    lines = [line(rng, outline.outline(), 0.8, fray=1.3)]
     for cup in calyces:
         lines.append(line(rng, cup.outline(0.2 * np.pi, 0.8 * np.pi, 1.15), 2.0, fray=0.2))
         lines.append(line(rng, cup.outline(1.2 * np.pi, 1.8 * np.pi, 1.15), 2.0, fray=0.2))
-    lines.append(line(rng, low.outline(0.25 * np.pi, 0.75 * np.pi, 0.2), 2.0, fray=0.2))
+    for bar, x_mm in ((low, 0.0), *((twin, SLAB_MM / 4) for twin in twins)):
+        flat = Ellipse(bar.center_mm, (0.6 * bar.radii_mm[0], 0.4))
+        curve = flat.outline(0.1 * np.pi, 0.9 * np.pi)
+        lines.append(line(rng, curve, 2.0, x_mm=x_mm, half_extent_mm=2.5, fray=0.2))
     lines += plates(
         rng,
+        face,
         30,
         (
             (sinus.center_mm[0] - sinus.radii_mm[0], sinus.center_mm[0] + sinus.radii_mm[0]),
             (sinus.center_mm[1] - sinus.radii_mm[1], sinus.center_mm[1] + sinus.radii_mm[1]),
         ),
-        1.6,
-        (2.0, 5.0),
+        3.0,
+        (2.0, 6.0),
     )
-    lines += plates(rng, 110, box(face, 0.14, 0.95, half_width_mm), 1.2)
-    wall_lines += plates(rng, 60, box(face, 0.02, 0.14, half_width_mm), 1.0)
+    for first_rad, count in ((0.4 * np.pi, 4), (1.4 * np.pi, 3)):
+        lines += _fascia(rng, face, outline, (first_rad, first_rad + 0.2 * np.pi), count)
+    lines += plates(rng, face, 110, box(face, 0.14, 0.95, half_width_mm), 2.5)
+    wall_lines += plates(rng, face, 70, box(face, 0.03, 0.15, half_width_mm), 2.2, (2.0, 9.0), 0.06)
     deformation = Deformation(
         dome_y_mm=rng.uniform(60.0, 75.0), heart_mm=(30.0, 95.0, 40.0), heartbeat_mm=rng.uniform(0.2, 0.8)
     )
@@ -112,3 +130,28 @@ def kidney(rng: np.random.Generator, face: Face, half_width_mm: float) -> Anatom
         wall_mm,
         (Shadow((rng.uniform(46.0, 52.0), np.inf), face.z_mm - wall_mm, breathes=True),),
     )
+
+
+def _fascia(
+    rng: np.random.Generator, face: Face, outline: Ellipse, between_rad: tuple[float, float], count: int
+) -> list[Line]:
+    """Return layers of fascia along a part of the kidney that faces the probe or its far side."""
+    layers = []
+    for _ in range(count):
+        at = outline.outline(*between_rad)[rng.integers(0, 400)]
+        layers += plates(
+            rng,
+            face,
+            1,
+            ((at[0] - 1.0, at[0] + 1.0), (at[1] - 1.0, at[1] + 1.0)),
+            3.0,
+            (8.0, 20.0),
+            0.08,
+        )
+    return [layer._replace(half_extent_mm=rng.uniform(3.0, 8.0)) for layer in layers]
+
+
+def _moved(structure: Ellipse, y_mm: float, z_mm: float) -> Ellipse:
+    """Return the same structure at another place."""
+    center = structure.center_mm
+    return replace(structure, center_mm=(center[0] + y_mm, center[1] + z_mm))

@@ -93,7 +93,7 @@ def liver(
     for vessel in every:
         if vessel.wall:
             lines.append(line(rng, vessel.lumen.outline(scale=1.05), vessel.wall, fray=0.4))
-    lines += plates(rng, 60, box(face, 0.15, 0.95, half_width_mm), 0.6, (1.5, 4.0))
+    lines += plates(rng, face, 60, box(face, 0.15, 0.95, half_width_mm), 0.6, (1.5, 4.0))
     deformation = (
         Deformation(above_mm=np.inf, below_mm=np.inf)
         if rigid

@@ -64,6 +64,7 @@ def muscle(rng: np.random.Generator, face: Face, half_width_mm: float) -> Anatom
             lines.append(line(rng, np.column_stack([y, height + layer_mm]), 1.2, fray=0.5))
     fascicles = plates(
         rng,
+        face,
         220,
         ((-half_width_mm, half_width_mm), (face.z_mm - lower_mm, face.z_mm - upper_mm - 1.0)),
         0.5,

@@ -28,6 +28,7 @@ class UltrasoundPreset(Preset):
         background: grey level outside the field.
         gain_db: within what the gain of recordings lies, about that of the probe.
         edge_db: greatest loss at the field's edges towards the head and towards the feet.
+        sway_mm: standard deviation of the probe across the plane, by the hand and body that hold it.
         dropout: by how much contact comes and goes, from 0 to 1.
     """
 
@@ -40,6 +41,7 @@ class UltrasoundPreset(Preset):
     background: int = 0
     gain_db: tuple[float, float] = (-2.0, 2.0)
     edge_db: tuple[float, float] = (45.0, 25.0)
+    sway_mm: float = 0.65
     dropout: float = 0.5
 
 
@@ -67,13 +69,14 @@ PRESETS: Mapping[str, UltrasoundPreset] = {
         "kidney, calyces and fat under a convex probe: 3 MHz, 15 cm, 0.27 mm",
         19.0,
         MotionRange(
-            peak_to_peak_mm=(11.0, 18.0), anterior_mm=(0.0, 2.0), left_mm=(-2.0, 2.0), period_s=(3.5, 4.5)
+            peak_to_peak_mm=(14.0, 22.0), anterior_mm=(0.0, 2.5), left_mm=(0.5, 3.0), period_s=(3.2, 4.4)
         ),
-        Probe(3.0, 150.5),
+        Probe(3.0, 150.5, dynamic_range_db=70.0, white_db=39.0, noise_db=-58.0),
         (770, 584),
         0.2732,
         kidney,
         background=56,
+        edge_db=(75.0, 40.0),
     ),
     "liver": UltrasoundPreset(
         "three vessels of a liver: 3.5 MHz, 16 cm, 0.41 mm",
@@ -190,6 +193,7 @@ PRESETS: Mapping[str, UltrasoundPreset] = {
         face_mm=5.2,
         density_mm2=90.0,
         edge_db=(0.0, 0.0),
+        sway_mm=0.15,
         dropout=0.2,
     ),
     "demo": UltrasoundPreset(
@@ -202,6 +206,7 @@ PRESETS: Mapping[str, UltrasoundPreset] = {
         _demo,
         density_mm2=7.0,
         edge_db=(0.0, 0.0),
+        sway_mm=0.1,
         dropout=0.0,
     ),
 }

@@ -13,6 +13,7 @@ SOUND_MM_US = 1.54
 """Speed of sound in tissue, mm/µs."""
 
 _GUARD_BEAMS = 16  # so that what leaves the field on one side does not come in at the other
+_RECOVERY_MM = 3.0  # of the receiver, after the burst that it sends
 _LEAST_POWER = 1e-12
 
 
@@ -50,19 +51,19 @@ class Probe:
     half_width_mm: float = 0.0
     beams: int = 256
     row_mm: float = 0.25
-    pulse_mm: float = 0.28
-    beam_mm: float = 0.6
+    pulse_mm: float = 0.21
+    beam_mm: float = 0.45
     focus_mm: float = 80.0
-    spread: float = 0.012
+    spread: float = 0.009
     slice_mm: float = 2.1
     dynamic_range_db: float = 75.0
     white_db: float = 44.0
-    fall_db: float = 6.0
+    fall_db: float = 3.0
     noise_db: float = -50.0
     noise_rise_db: float = 18.0
-    clutter_db: float = 16.0
-    clutter_mm: float = 3.5
-    smoothing: tuple[float, float] = (1.3, 0.8)
+    clutter_db: float = 8.0
+    clutter_mm: float = 1.5
+    smoothing: tuple[float, float] = (1.5, 1.0)
 
     @property
     def rows(self) -> int:
@@ -137,6 +138,7 @@ class Beamformer:
         # of echoes per sample, so that tissue of reflectivity 1 has power 1 everywhere
         echoes = density_mm2 * probe.cell_mm() * probe.row_mm * seen_share(probe.slice_mm)
         fade = 10.0 ** (-probe.fall_db / 20.0 * depth_mm / probe.depth_mm)
+        fade *= 1.0 - np.exp(-depth_mm / _RECOVERY_MM)
         self._transfer = (transfer * (fade / np.sqrt(echoes))[:, None]).astype(np.float32)
         noise_db = probe.noise_db + probe.noise_rise_db * depth_mm / probe.depth_mm
         self._noise = (10.0 ** (noise_db / 20.0) / np.sqrt(2.0)).astype(np.float32)[:, None]
@@ -172,7 +174,7 @@ class Beamformer:
         parts += self._noise * rng.standard_normal(parts.shape, dtype=np.float32)
         parts = cv2.sepFilter2D(parts, -1, np.ones(1, np.float32), self._pulse)
         power = parts[:, ::2] ** 2 + parts[:, 1::2] ** 2
-        power = cv2.GaussianBlur(power, (7, 5), probe.smoothing[0], sigmaY=probe.smoothing[1])
+        power = cv2.GaussianBlur(power, (9, 7), probe.smoothing[0], sigmaY=probe.smoothing[1])
         scale = np.float32(255.0 / probe.dynamic_range_db)
         grey = np.log(power + np.float32(_LEAST_POWER)) * (scale * np.float32(10 / np.log(10)))
         grey += np.float32(255.0) - scale * np.float32(probe.white_db)
