@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import make_interp_spline
 from scipy.ndimage import gaussian_filter1d
 
 from lmtrack_ros.core import frames
@@ -16,7 +14,7 @@ from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
 from lmtrack_ros.phantoms.deformation import BodyState, Deformation
 from lmtrack_ros.phantoms.motion import open_motion
 from lmtrack_ros.phantoms.mr_anatomy import HEART_MM, Anatomy, Layers
-from lmtrack_ros.phantoms.mr_grid import SliceGrid, sampled
+from lmtrack_ros.phantoms.mr_grid import CubicSpline, SliceGrid, sampled
 from lmtrack_ros.phantoms.mr_imaging import Imaging
 from lmtrack_ros.phantoms.mr_presets import PRESETS as PRESETS
 from lmtrack_ros.phantoms.mr_vessels import inside
@@ -91,10 +89,12 @@ class MrPhantom(Phantom):
         scanner = replace(
             preset.scanner,
             coil_reach_mm=preset.scanner.coil_reach_mm * rng.uniform(0.92, 1.08),
-            noise=preset.scanner.noise * rng.uniform(0.85, 1.15),
+            noise=preset.scanner.noise * rng.uniform(0.85, 1.45),
             scale=preset.scanner.scale * rng.uniform(0.88, 1.12),
         )
-        self._imaging = Imaging(scanner, back_mm)
+        blood = preset.tissue.blood * rng.uniform(0.72, 1.08)
+        self._tissue = preset.tissue._replace(blood=blood)
+        self._imaging = Imaging(scanner, back_mm, rng)
 
     def positions_mm(self, time_s: float) -> Mapping[str, Array]:
         """Return the (3,) position of every landmark at one moment, the couch at zero, in isocenter, mm."""
@@ -106,7 +106,7 @@ class MrPhantom(Phantom):
     def _layers(self) -> Layers:
         """The anatomy, blurred across the slice."""
         sigma = self._preset.thickness_mm / _FWHM_PER_SIGMA / _PLANE_SPACING_MM
-        layers = self._anatomy.layers(self._grid, self._preset.tissue)
+        layers = self._anatomy.layers(self._grid, self._tissue)
         return Layers(*(gaussian_filter1d(layer, sigma, axis=0, mode="nearest") for layer in layers))
 
     def _image(self, time_s: float, couch_mm: Array) -> NDArray[np.generic]:
@@ -146,10 +146,8 @@ class MrPhantom(Phantom):
 
     def _interpolated(self, coarse: Array) -> NDArray[np.float32]:
         """Return the (H, W) values between (h, w) values at the coarse points."""
-        # OpenCV's product takes one thread, so its last bit does not depend on how many there are
-        values = coarse.astype(np.float32)
-        by_rows = cv2.gemm(self._to_rows, values, 1.0, None, 0.0)  # type: ignore[call-overload]
-        return np.asarray(cv2.gemm(by_rows, self._to_columns, 1.0, None, 0.0))  # type: ignore[call-overload]
+        by_rows = self._to_rows.of(coarse.astype(np.float32))
+        return np.ascontiguousarray(self._to_columns.of(by_rows.T).T)
 
 
 def _of_wall(state: BodyState) -> BodyState:
@@ -157,19 +155,10 @@ def _of_wall(state: BodyState) -> BodyState:
     return BodyState(np.zeros(3), state.inhaled, 0.0)
 
 
-def _coarse(
-    shape: tuple[int, int], pose: Array, spacing_mm: float
-) -> tuple[Array, NDArray[np.float32], NDArray[np.float32]]:
-    """Return points of a coarse grid over the picture, and what turns values at them into an image's.
-
-    Returns:
-        (h, w, 3) points in isocenter; (H, h) and (w, W) matrices of cubic splines.
-    """
-    knots = [np.linspace(0.0, n - 1.0, int(n * spacing_mm / _COARSE_MM) + 2) for n in shape]
+def _coarse(shape: tuple[int, int], pose: Array, spacing_mm: float) -> tuple[Array, CubicSpline, CubicSpline]:
+    """Return (h, w, 3) points in isocenter of a coarse grid over a picture, and the splines between them."""
+    knots: list[Array] = [np.linspace(0.0, n - 1.0, int(n * spacing_mm / _COARSE_MM) + 2) for n in shape]
     rows, columns = np.meshgrid(*knots, indexing="ij")
     pixels_mm = np.stack([columns, rows, np.zeros_like(rows)], axis=-1) * spacing_mm
-    to_rows, to_columns = (
-        np.asarray(make_interp_spline(k, np.eye(len(k)), k=3)(np.arange(n)), dtype=np.float32)
-        for k, n in zip(knots, shape, strict=True)
-    )
-    return frames.apply(pose, pixels_mm), to_rows, to_columns.T
+    to_rows, to_columns = (CubicSpline(k, n) for k, n in zip(knots, shape, strict=True))
+    return frames.apply(pose, pixels_mm), to_rows, to_columns

@@ -45,7 +45,7 @@ class Build:
     isocenter_mm: tuple[float, float, float]
     landmarks_mm: Mapping[str, tuple[float, float, float]]
     dome_mm: tuple[float, float]
-    landmark_radius_mm: tuple[float, float] = (2.4, 3.8)
+    landmark_radius_mm: tuple[float, float] = (2.2, 3.6)
 
 
 class Layers(NamedTuple):
@@ -115,7 +115,7 @@ class Anatomy:
         for k in range(grid.shape[0]):
             x, y, z = (c[0] for c in grid.coordinates((slice(k, k + 1), slice(None), slice(None))))
             signal, flow = self._organs(
-                Canvas(grid, k, tissue.lung * (1 + 0.4 * texture[0, k])),
+                Canvas(grid, k, tissue.lung * (1 + 0.25 * texture[0, k])),
                 (x, y, z),
                 tissue,
                 texture[:, k],
@@ -127,7 +127,7 @@ class Anatomy:
 
     def liver_mm(self, x: Array, y: Array, z: Array) -> Array:
         """Return how far outside of the liver points are, about, mm; negative inside."""
-        below_mm = 0.8 * (y - self._dome_mm(x, z)) + 1.0
+        below_mm = 0.8 * (y - self._dome_mm(x, z))
         left_mm, right_mm = np.maximum(x + 70.0, 0.0), np.maximum(-95.0 - x, 0.0)
         bottom_mm = self._liver_bottom_mm - 0.18 * z
         bottom_mm = bottom_mm + 0.2 * left_mm + 0.0026 * left_mm**2 + 0.03 * right_mm**2

@@ -6,6 +6,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import BSpline, make_interp_spline
 
 from lmtrack_ros.core.frames import Array
 
@@ -122,6 +123,24 @@ class Canvas:
         share = self._grid.coverage((np.sqrt(x**2 + y**2 + z**2) - 1.0) * half_mm.min())
         here = np.broadcast_to(np.asarray(value, dtype=np.float32), self.signal.shape)[box[1:]]
         self.signal[box[1:]] += share * (here - self.signal[box[1:]])
+
+
+class CubicSpline:
+    """Cubic interpolation of columns of values, to the same bit however many threads a BLAS may take.
+
+    Args:
+        places: (h,) where the values are.
+        size: how many are wanted, at 0, 1, 2 ...
+    """
+
+    def __init__(self, places: Array, size: int) -> None:
+        unit = make_interp_spline(places, np.eye(len(places)), k=3)
+        self._coefficients = np.asarray(unit.c, dtype=np.float32)
+        self._basis = BSpline.design_matrix(np.arange(float(size)), unit.t, 3).astype(np.float32)
+
+    def of(self, values: _Image) -> _Image:
+        """Return the (size, N) values between (h, N) values."""
+        return np.asarray(self._basis @ np.einsum("ij,jk->ik", self._coefficients, values))
 
 
 def sampled(stack: _Image, column: _Image, row: _Image, plane: _Image) -> _Image:

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 from numpy.typing import DTypeLike, NDArray
+from scipy.ndimage import gaussian_filter
 
 from lmtrack_ros.core.frames import Array
 
 _Image = NDArray[np.float32]
+
+_RESIDUAL_PX = 1.2  # width of the residual's grains
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Scanner:
         ghost_shift: how far along the phase direction (columns) they lie, of the picture.
         scale: counts of the signal 1.
         black: counts that are taken off.
+        residual: standard deviation, as of the noise, of what unfolding leaves of other places; it stays.
         dtype: of the picture.
         border_px: how far the picture's unwarping leaves its edges black.
     """
@@ -43,6 +47,7 @@ class Scanner:
     scale: float
     dtype: DTypeLike
     black: float = 0.0
+    residual: float = 0.0
     ghost_shift: float = 0.29
     border_px: float = 0.0
 
@@ -53,9 +58,10 @@ class Imaging:
     Args:
         scanner: what it does.
         back_mm: (H, W) how far each pixel is from the back of the field of view.
+        rng: chance of the recording.
     """
 
-    def __init__(self, scanner: Scanner, back_mm: Array) -> None:
+    def __init__(self, scanner: Scanner, back_mm: Array, rng: np.random.Generator) -> None:
         self._scanner = scanner
         shape = back_mm.shape
         rows, columns = (np.linspace(-1.0, 1.0, n) for n in shape)
@@ -70,7 +76,11 @@ class Imaging:
             for n, part in zip(shape, scanner.resolution[::-1], strict=True)
         )
         kept = np.sqrt(np.mean(self._row_filter**2) * np.mean(self._column_filter**2))
-        self._noise = (scanner.noise / kept * (1 + scanner.g_factor * middle)).astype(np.float32)
+        g_factor = 1 + scanner.g_factor * middle
+        self._noise = (scanner.noise / kept * g_factor).astype(np.float32)
+        residual = gaussian_filter(rng.standard_normal((*shape, 2)), (_RESIDUAL_PX, _RESIDUAL_PX, 0))
+        residual *= scanner.residual / residual.std() * g_factor[..., None]
+        self._residual = residual.astype(np.float32)
         self._seen = _inside_border(shape, scanner.border_px)
 
     def picture(self, signal: _Image, speed_mm_s: float, rng: np.random.Generator) -> NDArray[np.generic]:
@@ -84,6 +94,7 @@ class Imaging:
         scanner = self._scanner
         parts = rng.standard_normal((*signal.shape, 2), dtype=np.float32)
         parts *= self._noise[..., None]
+        parts += self._residual
         parts[..., 0] += signal * self._coil
         k_space = scipy.fft.fft2(parts.view(np.complex64)[..., 0], overwrite_x=True)
         columns = np.arange(signal.shape[1])

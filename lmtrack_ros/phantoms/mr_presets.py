@@ -84,7 +84,7 @@ _CORONAL = Build(
 _MEDIAL = Build(
     Habitus(1.0, back_fat_mm=(8.0, 25.0), front_fat_mm=(8.0, 30.0), muscle_mm=(22.0, 32.0)),
     isocenter_mm=(-8.0, -60.0, 4.0),
-    landmarks_mm={"hepatic_vein": (0.0, 18.0, 26.0), "portal_vein": (0.0, -8.0, -6.0)},
+    landmarks_mm={"hepatic_vein": (0.0, 6.0, 30.0), "portal_vein": (0.0, -14.0, 0.0)},
     dome_mm=(0.0, 44.0),
     landmark_radius_mm=(3.5, 5.0),
 )
@@ -97,6 +97,7 @@ _BACK_COIL = Scanner(
     noise=0.011,
     g_factor=2.4,
     floor=0.055,
+    residual=0.006,
     ghost=0.06,
     scale=440.0,
     dtype=np.uint16,
@@ -111,14 +112,14 @@ _ARRAY = Scanner(
     g_factor=0.8,
     floor=0.0,
     ghost=0.02,
-    scale=165.0,
+    scale=190.0,
     dtype=np.uint8,
     black=3.0,
 )
 
 _BREATHING = MotionRange(
     peak_to_peak_mm=(16.0, 28.0),
-    left_mm=(-3.0, 3.0),
+    left_mm=(-4.0, 4.0),
     period_s=(3.2, 4.8),
     amplitude_variation=(0.1, 0.3),
 )
@@ -170,9 +171,11 @@ PRESETS: Mapping[str, MrPreset] = {
         (176, 160),
         1.818,
         5.0,
-        _OPPOSED._replace(liver=0.3, blood=0.9, bowel=0.9),
+        _OPPOSED._replace(liver=0.3, blood=1.4, bowel=0.9),
         _LIVER,
-        replace(_BACK_COIL, coil_reach_mm=75.0, noise=0.016, g_factor=3.0, ghost=0.1),
+        replace(
+            _BACK_COIL, coil_reach_mm=90.0, noise=0.009, residual=0.035, g_factor=3.2, ghost=0.12, scale=480.0
+        ),
     ),
     "linac": MrPreset(
         "sagittal slice beside the spine at 0.35 T, coarse and quick",

@@ -39,9 +39,9 @@ def lung_vessels(rng: np.random.Generator, depth: float) -> list[Tube]:
         slant = np.array([side * 12.0, -14.0, -4.0])
         tubes.append(Tube(hilum - slant, hilum + slant, 9.0, 6.5))
         for _ in range(34):
-            direction = rng.standard_normal(3) * [0.5, 1.0, 1.0] + outwards
+            direction = rng.standard_normal(3) * [0.35, 1.0, 0.9] + outwards
             start = hilum + rng.uniform(-1.0, 1.0, 3) * [14.0, 14.0, 9.0]
-            tubes += tree(rng, start, direction, rng.uniform(22.0, 40.0), rng.uniform(1.3, 3.6), 4)
+            tubes += tree(rng, start, direction, rng.uniform(26.0, 46.0), rng.uniform(1.5, 3.5), 4)
         # the vessels of the lower lobe run down to the diaphragm
         for forward in (-0.6, -0.3, 0.0, 0.35):
             tubes += tree(rng, hilum + slant, np.array([side * 0.25, -1.0, forward]), 40.0, 4.0, 5)
