@@ -65,14 +65,16 @@ def ct_chest(rng: np.random.Generator, beam: Beam, chest_mm: tuple[float, float]
     in_wall["sternal_angle"] = _sternal_angle(scan)
     clavicle = _points(scan, _RIGHT_CLAVICLE)
     in_wall["clavicle_right"] = clavicle[np.argmin(np.linalg.norm(clavicle - clavicle.mean(axis=0), axis=1))]
+    liver = _points(scan, _LIVER)
+    dome = liver[liver[:, 1] == liver[:, 1].max()].mean(axis=0)
     lungs = np.concatenate([_points(scan, label) for label in _LUNGS])
     deformation = Deformation(
-        dome_y_mm=float(_points(scan, _LIVER)[:, 1].max()),
+        dome_y_mm=float(dome[1]),
         chest_mm=rng.uniform(*chest_mm),
         back_z_mm=float(lungs[:, 2].min()),
         front_z_mm=float(lungs[:, 2].max()) + 20.0,
         heart_mm=tuple(_points(scan, _HEART).mean(axis=0).tolist()),
-        heartbeat_mm=rng.uniform(2.0, 4.0),
+        heartbeat_mm=rng.uniform(1.0, 2.5),
     )
     grid = scan.grid
     return Body(
@@ -80,7 +82,7 @@ def ct_chest(rng: np.random.Generator, beam: Beam, chest_mm: tuple[float, float]
         Layer(grid, wall, False),
         Layer(grid, tumor, True),
         deformation,
-        in_organs={"tumor": center, "tracheal_bifurcation": _carina(scan)},
+        in_organs={"tumor": center, "tracheal_bifurcation": _carina(scan), "dome_right": dome},
         in_wall=in_wall,
     )
 

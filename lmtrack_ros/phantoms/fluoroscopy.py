@@ -21,9 +21,10 @@ from lmtrack_ros.phantoms.radiograph import Detector, Display
 from lmtrack_ros.phantoms.thorax import KILOVOLT, thorax
 from lmtrack_ros.sources.source import SourceInfo
 
-_LANDMARKS = ("tumor", "tracheal_bifurcation", "clavicle_right")
+_LANDMARKS = ("tumor", "dome_right", "clavicle_right")
 _MASK_MM = 3.0  # of tumour in a ray, for a pixel to show it
-_DRIFT_PERIOD_S = 40.0
+_DRIFT_PERIOD_S = 40.0  # of the tube's output
+_PULSE_VARIATION = 0.01  # standard deviation of a pulse's output, of the mean
 _VOXEL_PX = 0.8
 _FINEST_VOXEL_MM = 1.6
 
@@ -55,16 +56,18 @@ class FluoroscopyPreset(Preset):
 
 
 _MOTION = MotionRange(peak_to_peak_mm=(16.0, 40.0), anterior_mm=(1.0, 6.0), period_s=(3.2, 5.5))
+_SLOW = MotionRange(peak_to_peak_mm=(16.0, 30.0), anterior_mm=(1.0, 4.0), period_s=(8.0, 13.0), power=(1, 1))
+"""As patients breathe when they are told to, for a dynamic chest radiograph."""
 _FILM = Display(middle=0.2, gamma=1.4)
-_PANEL = Detector(photons=6000.0)
+_PANEL = Detector(photons=150000.0)
 
 PRESETS = {
     "lung": FluoroscopyPreset(
-        "whole chest in free breathing, shown as on film",
-        12.0, _MOTION, 256, 2.2, _PANEL, _FILM,
+        "whole chest in slow deep breathing, shown as on film",
+        12.0, _SLOW, 256, 2.2, _PANEL, _FILM, chest_mm=(4.0, 10.0),
     ),
     "lung_small": FluoroscopyPreset(
-        "the same in 128 x 128 pixels, as networks are trained on",
+        "whole chest in free breathing in 128 x 128 pixels, as networks are trained on",
         12.0, _MOTION, 128, 4.4, _PANEL, _FILM,
     ),
     "lung_phases": FluoroscopyPreset(
@@ -127,7 +130,7 @@ class FluoroscopyPhantom(Phantom):
         self._tumor = self._projector.cut(self._body.tumor)
 
     def positions_mm(self, time_s: float) -> Mapping[str, Array]:
-        """Return the (3,) position of tumour, carina and clavicle, the couch at zero, in isocenter, mm."""
+        """Return the (3,) position of every landmark at one moment, the couch at zero, in isocenter, mm."""
         placed = self._body.positions_mm(BodyState.at(self.motion, time_s))
         return {name: placed[name] for name in _LANDMARKS}
 
@@ -139,7 +142,9 @@ class FluoroscopyPhantom(Phantom):
         pixel_mm = self.geometry.plane_spacing_mm[0]
         signal = self._preset.detector.expose(integrals, pixel_mm, noise)
         share, phase = self._drift
-        signal *= np.float32(1.0 + share * np.sin(2 * np.pi * time_s / _DRIFT_PERIOD_S + phase))
+        exposure = 1.0 + share * np.sin(2 * np.pi * time_s / _DRIFT_PERIOD_S + phase)
+        exposure += _PULSE_VARIATION * noise.standard_normal()
+        signal *= np.float32(exposure)
         return self._preset.display.grey(signal)
 
     def _masks(self, time_s: float, couch_mm: Array) -> Mapping[str, NDArray[np.bool_]]:

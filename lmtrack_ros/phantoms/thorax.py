@@ -15,6 +15,7 @@ from lmtrack_ros.phantoms.thorax_skeleton import Cage, skeleton
 _EXTENT_MM = (240.0, 486.0, 410.0)  # depth, height, width of all the body
 _ORGANS_EXTENT_MM = (180.0, 342.0, 276.0)  # and of what is inside the ribs
 _ORGANS_CENTER_MM = (0.0, -5.0, 0.0)
+_DOME_MM = (62.0, 22.0)  # where the diaphragm is highest: from the middle, to the front
 _SIDES = (-1.0, 1.0)  # the patient's right, left
 
 
@@ -109,7 +110,7 @@ def thorax(
         back_z_mm=float(cage.back_mm * size[2]),
         front_z_mm=float((cage.front_mm + 20.0) * size[2]),
         heart_mm=tuple((heart_mm * size).tolist()),
-        heartbeat_mm=rng.uniform(2.0, 4.0),
+        heartbeat_mm=rng.uniform(1.0, 2.5),
     )
     whole, grid = whole.scaled(size), grid.scaled(size)
     return Body(
@@ -117,7 +118,11 @@ def thorax(
         Layer(whole, wall, False),
         Layer(grid, tumor, True),
         deformation,
-        in_organs={"tumor": lump.center_mm * size, "tracheal_bifurcation": carina * size},
+        in_organs={
+            "tumor": lump.center_mm * size,
+            "tracheal_bifurcation": carina * size,
+            "dome_right": np.array([-_DOME_MM[0], domes_mm[0], _DOME_MM[1]]) * size,
+        },
         in_wall={name: point * size for name, point in bones.points_mm.items()},
     )
 
@@ -187,7 +192,7 @@ def _lungs(
     outside = np.maximum(outside, 0.8 * (y - cap))
     for side, dome_mm in zip(_SIDES, domes_mm, strict=True):
         flat = rng.uniform(0.9, 1.1)
-        rim = ((side * x - 62.0) / 64.0) ** 2 + ((z - 22.0) / 74.0) ** 2
+        rim = ((side * x - _DOME_MM[0]) / 64.0) ** 2 + ((z - _DOME_MM[1]) / 74.0) ** 2
         dome = (
             dome_mm - 44.0 * flat * np.where(side * x > 0, rim, 0.0) - 0.4 * np.maximum(rim - 1.0, 0.0) * 40.0
         )
