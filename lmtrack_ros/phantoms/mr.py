@@ -157,7 +157,8 @@ def _of_wall(state: BodyState) -> BodyState:
 
 def _coarse(shape: tuple[int, int], pose: Array, spacing_mm: float) -> tuple[Array, CubicSpline, CubicSpline]:
     """Return (h, w, 3) points in isocenter of a coarse grid over a picture, and the splines between them."""
-    knots: list[Array] = [np.linspace(0.0, n - 1.0, int(n * spacing_mm / _COARSE_MM) + 2) for n in shape]
+    counts = [int(n * spacing_mm / _COARSE_MM) + 2 for n in shape]
+    knots = [np.linspace(0.0, n - 1.0, k).astype(float) for n, k in zip(shape, counts, strict=True)]
     rows, columns = np.meshgrid(*knots, indexing="ij")
     pixels_mm = np.stack([columns, rows, np.zeros_like(rows)], axis=-1) * spacing_mm
     to_rows, to_columns = (CubicSpline(k, n) for k, n in zip(knots, shape, strict=True))

@@ -101,7 +101,7 @@ _BACK_COIL = Scanner(
     ghost=0.06,
     scale=440.0,
     dtype=np.uint16,
-    border_px=3.5,
+    border_px=2.6,
 )
 _ARRAY = Scanner(
     coil_reach_mm=230.0,
