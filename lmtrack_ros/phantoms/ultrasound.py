@@ -108,7 +108,7 @@ class UltrasoundPhantom(Phantom):
     def _image(self, time_s: float, couch_mm: Array) -> NDArray[np.uint8]:
         state = BodyState.at(self.motion, time_s)
         sway_mm = self._sway_mm @ np.sin(2 * np.pi * _SWAY_HZ * time_s + self._sway_phases)
-        moved_mm = couch_mm + (sway_mm, 0.0, 0.0)
+        moved_mm = np.add(couch_mm, (sway_mm, 0.0, 0.0))
         organs = [self._beneath(s.echoes(state, moved_mm), couch_mm) for s in self._organs]
         parts = [*organs, *(s.echoes(state, moved_mm) for s in self._wall)]
         echoes = Echoes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

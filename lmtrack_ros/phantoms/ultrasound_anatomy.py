@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.phantoms.deformation import Deformation
@@ -13,7 +14,10 @@ from lmtrack_ros.phantoms.scatterers import SLAB_MM, Line
 _STEP_MM = 0.15  # along an interface: well under half a wavelength
 _ROUGHNESS_MM = 0.03
 
-Reflectivity = Callable[[Array], Array]
+Box: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
+"""((least y, greatest y), (least z, greatest z)), mm."""
+
+Reflectivity: TypeAlias = Callable[[Array], Array]
 """Takes (N, 3) points at mean breath, in isocenter; returns (N,) amplitudes, 1 in liver."""
 
 
@@ -64,13 +68,13 @@ class Face(NamedTuple):
     radius_mm: float
     depth_mm: float
 
-    def layer_z_mm(self, y_mm: Array, below_mm: Array | float) -> Array:
+    def layer_z_mm(self, y_mm: NDArray[Any], below_mm: float) -> NDArray[Any]:
         """Return the height of a layer of the wall, which is bent round the probe above and flat below."""
         if not self.radius_mm:
             return self.z_mm - below_mm + 0.0 * y_mm
         side_mm = np.minimum(np.abs(y_mm), 0.8 * self.radius_mm)
         bend_mm = self.radius_mm - np.sqrt(self.radius_mm**2 - side_mm**2)
-        height: Array = self.z_mm - below_mm + bend_mm * np.exp(-below_mm / 25.0)
+        height: NDArray[Any] = self.z_mm - below_mm + bend_mm * np.exp(-below_mm / 25.0)
         return height
 
     def facing_rad(self, point_mm: Array) -> float:
@@ -177,7 +181,7 @@ def plates(
     rng: np.random.Generator,
     face: Face,
     count: int,
-    box_mm: tuple[tuple[float, float], tuple[float, float]],
+    box_mm: Box,
     level: float,
     length_mm: tuple[float, float] = (2.0, 7.0),
     tilt_rad: float = 0.12,
@@ -199,7 +203,7 @@ def plates(
         half = rng.uniform(*length_mm) / 2
         tilt = face.facing_rad(middle) + tilt_rad * rng.standard_normal()
         way = half * np.array([np.cos(tilt), np.sin(tilt)])
-        curve = np.linspace(middle - way, middle + way, 12)
+        curve = np.linspace(middle - way, middle + way, 12, dtype=float)
         x_mm, extent_mm = rng.uniform(0, SLAB_MM), rng.uniform(0.5, 2.5)
         strength = level * rng.lognormal(0.0, 0.5)
         found.append(line(rng, curve, strength, x_mm=x_mm, half_extent_mm=extent_mm, fray=0.2))
@@ -210,8 +214,8 @@ def abdominal_wall(
     rng: np.random.Generator, face: Face, thickness_mm: float, half_width_mm: float
 ) -> tuple[Reflectivity, list[Line]]:
     """Return reflectivity and interfaces of skin, fat, muscle and peritoneum, and of their reverberation."""
-    y = np.linspace(-half_width_mm, half_width_mm, 600)
-    layers = np.sort(rng.uniform(0.12, 0.92, 4)) * thickness_mm
+    y: Array = np.linspace(-half_width_mm, half_width_mm, 600, dtype=float)
+    layers: Array = np.sort(rng.uniform(0.12, 0.92, 4)) * thickness_mm
     streaks = Texture.drawn(rng, (14.0, 1.2))
     fat = layers[1]
 
@@ -231,7 +235,7 @@ def abdominal_wall(
     return reflectivity, lines
 
 
-def box(face: Face, first: float, last: float, half_width_mm: float) -> tuple[tuple[float, float], ...]:
+def box(face: Face, first: float, last: float, half_width_mm: float) -> Box:
     """Return ((least y, greatest y), (least z, greatest z)) between two fractions of the field's depth."""
     return (
         (-half_width_mm, half_width_mm),

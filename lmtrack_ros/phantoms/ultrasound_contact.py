@@ -35,8 +35,9 @@ class Contact:
             width = rng.uniform(0.25, 0.42)
             loss_db += rng.uniform(0.5, 1.0) * most_db * np.maximum(1.0 - from_edge / width, 0.0) ** 1.5
         self._steady = (10.0 ** (-loss_db / 20.0)).astype(np.float32)
-        where, width = rng.uniform(0.0, 1.0, _DROPOUTS), rng.uniform(0.02, 0.07, _DROPOUTS)
-        self._bumps = np.exp(-0.5 * ((along - where[:, None]) / width[:, None]) ** 2).astype(np.float32)
+        middles = rng.uniform(0.0, 1.0, (_DROPOUTS, 1))
+        spreads = rng.uniform(0.02, 0.07, (_DROPOUTS, 1))
+        self._bumps = np.exp(-0.5 * ((along - middles) / spreads) ** 2).astype(np.float32)
         self._rates_hz = rng.uniform(0.05, 0.3, _DROPOUTS)
         self._phases = rng.uniform(0.0, 1.0, _DROPOUTS)
 
@@ -49,10 +50,10 @@ class Contact:
         """
         lost = np.maximum(np.sin(2 * np.pi * (self._rates_hz * time_s + self._phases)), 0.0) ** 2
         gain = self._steady * np.prod(1.0 - self._dropout * lost[:, None] * self._bumps, axis=0)
-        gain = gain.astype(np.float32)[None, :]
+        left: Floats = gain.astype(np.float32)[None, :]
         for shadow in shadows:
-            gain = gain * self._shaded(shadow)
-        return gain
+            left = left * self._shaded(shadow)
+        return left
 
     def _shaded(self, shadow: Shadow) -> Floats:
         probe = self._probe
@@ -64,4 +65,4 @@ class Contact:
         covered = 1.0 / (1.0 + np.exp(-np.clip(np.minimum(from_feet, from_head), -30.0, 30.0)))
         depth_mm = np.arange(probe.rows) * probe.row_mm
         below = np.clip((depth_mm - start_mm[0]) / _ONSET_MM + 0.5, 0.0, 1.0)
-        return (1.0 - (1.0 - _DEEPEST) * below[:, None] * covered).astype(np.float32)
+        return np.asarray(1.0 - (1.0 - _DEEPEST) * below[:, None] * covered, dtype=np.float32)

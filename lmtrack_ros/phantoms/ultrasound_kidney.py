@@ -43,12 +43,12 @@ def kidney(rng: np.random.Generator, face: Face, half_width_mm: float) -> Anatom
         turn,
     )
     calyces = []
-    for along in (-0.55, -0.15, 0.3, 0.8):
+    for along in (-0.15, 0.18, 0.5, 0.82):
         center = (
-            sinus.center_mm[0] + along * sinus.radii_mm[0] + rng.uniform(-1.5, 1.5),
+            sinus.center_mm[0] + along * sinus.radii_mm[0] + rng.uniform(-1.0, 1.0),
             sinus.center_mm[1] + rng.uniform(-0.35, 0.45) * sinus.radii_mm[1],
         )
-        calyces.append(Ellipse(center, (rng.uniform(2.6, 4.2), rng.uniform(1.3, 2.1)), rng.normal(0.0, 0.15)))
+        calyces.append(Ellipse(center, (rng.uniform(2.8, 3.8), rng.uniform(1.4, 1.9)), rng.normal(0.0, 0.12)))
     calyx = calyces[-1]
     low = Ellipse(
         (calyx.center_mm[0] - rng.uniform(0.0, 4.0), calyx.center_mm[1] - rng.uniform(13.0, 16.0)),
@@ -90,9 +90,12 @@ def kidney(rng: np.random.Generator, face: Face, half_width_mm: float) -> Anatom
         return np.asarray(level * np.exp(0.12 * coarse.at(points_mm)))
 
     lines = [line(rng, outline.outline(), 0.8, fray=1.3)]
-    for cup in calyces:
-        lines.append(line(rng, cup.outline(0.2 * np.pi, 0.8 * np.pi, 1.15), 2.0, fray=0.2))
-        lines.append(line(rng, cup.outline(1.2 * np.pi, 1.8 * np.pi, 1.15), 2.0, fray=0.2))
+    for index, cup in enumerate(calyces):
+        # by turns, so that a neighbour shines as one fades
+        x_mm = (len(calyces) - 1 - index) % 2 * SLAB_MM / 4
+        for first_rad in (0.2 * np.pi, 1.2 * np.pi):
+            curve = cup.outline(first_rad, first_rad + 0.6 * np.pi, 1.15)
+            lines.append(line(rng, curve, 2.5, x_mm=x_mm, half_extent_mm=2.5, fray=0.2))
     for bar, x_mm in ((low, 0.0), *((twin, SLAB_MM / 4) for twin in twins)):
         flat = Ellipse(bar.center_mm, (0.6 * bar.radii_mm[0], 0.4))
         curve = flat.outline(0.1 * np.pi, 0.9 * np.pi)

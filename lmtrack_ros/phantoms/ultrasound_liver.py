@@ -87,7 +87,9 @@ def liver(
         centre = np.array(dome.center_mm)
         back = np.where(beyond, 2.0 / np.maximum(radius, 1.0) - 1.0, 1.0)[:, None]
         mirrored[:, 1:] = centre + np.maximum(back, 0.0) * (points_mm[:, 1:] - centre)
-        return tissue(mirrored) * np.where(beyond, 0.3, 1.0)
+        # the mirror fades where the beam grazes it
+        faded = np.clip((points_mm[:, 1] - dome.center_mm[0]) / 25.0, 0.0, 1.0)
+        return np.asarray(tissue(mirrored) * np.where(beyond, 1.0 - 0.7 * faded, 1.0))
 
     lines = [line(rng, dome.outline(-np.pi / 2, 0.35 * np.pi), 6.0, fray=0.6)]
     for vessel in every:

@@ -41,7 +41,7 @@ class UltrasoundPreset(Preset):
     background: int = 0
     gain_db: tuple[float, float] = (-2.0, 2.0)
     edge_db: tuple[float, float] = (45.0, 25.0)
-    sway_mm: float = 0.65
+    sway_mm: float = 0.75
     dropout: float = 0.5
 
 
@@ -69,7 +69,11 @@ PRESETS: Mapping[str, UltrasoundPreset] = {
         "kidney, calyces and fat under a convex probe: 3 MHz, 15 cm, 0.27 mm",
         19.0,
         MotionRange(
-            peak_to_peak_mm=(14.0, 22.0), anterior_mm=(0.0, 2.5), left_mm=(0.5, 3.0), period_s=(3.2, 4.4)
+            peak_to_peak_mm=(16.0, 26.0),
+            anterior_mm=(0.0, 2.5),
+            left_mm=(1.0, 4.5),
+            period_s=(2.8, 4.0),
+            amplitude_variation=(0.08, 0.25),
         ),
         Probe(3.0, 150.5, dynamic_range_db=70.0, white_db=39.0, noise_db=-58.0),
         (770, 584),
@@ -77,6 +81,7 @@ PRESETS: Mapping[str, UltrasoundPreset] = {
         kidney,
         background=56,
         edge_db=(75.0, 40.0),
+        dropout=0.8,
     ),
     "liver": UltrasoundPreset(
         "three vessels of a liver: 3.5 MHz, 16 cm, 0.41 mm",
@@ -179,13 +184,15 @@ PRESETS: Mapping[str, UltrasoundPreset] = {
             beams=288,
             row_mm=0.08,
             pulse_mm=0.09,
-            beam_mm=0.18,
+            beam_mm=0.16,
             focus_mm=20.0,
-            spread=0.006,
+            spread=0.005,
             slice_mm=1.0,
-            dynamic_range_db=60.0,
-            white_db=34.0,
-            clutter_mm=0.8,
+            dynamic_range_db=65.0,
+            white_db=33.0,
+            fall_db=14.0,
+            clutter_mm=0.4,
+            smoothing=(0.9, 0.7),
         ),
         (800, 600),
         0.0868,

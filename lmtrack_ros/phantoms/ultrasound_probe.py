@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from lmtrack_ros.core.frames import Array
 from lmtrack_ros.phantoms.scatterers import Echoes, Floats, seen_share
 
 SOUND_MM_US = 1.54
@@ -76,10 +77,11 @@ class Probe:
         half = np.radians(self.half_angle_deg) if self.radius_mm else self.half_width_mm
         return float(2 * half / (self.beams - 1))
 
-    def cell_mm(self) -> NDArray[np.float64]:
+    def cell_mm(self) -> Array:
         """Return the (rows,) distance of neighbouring beams in mm."""
         depth_mm = np.arange(self.rows) * self.row_mm
-        return self.pitch * (self.radius_mm + depth_mm) if self.radius_mm else np.full(self.rows, self.pitch)
+        cell_mm = self.pitch * (self.radius_mm + depth_mm) if self.radius_mm else 0.0 * depth_mm + self.pitch
+        return np.asarray(cell_mm, dtype=float)
 
     def polar(self, across_mm: Floats, below_mm: Floats) -> tuple[Floats, Floats]:
         """Return depth, mm, and beam, in beams from the first one, of points.
@@ -128,10 +130,10 @@ class Beamformer:
         self._background = background
         rows = probe.rows
         self._length = fft.next_fast_len(probe.beams + 2 * _GUARD_BEAMS)
-        depth_mm = np.arange(rows) * probe.row_mm
+        depth_mm = np.asarray(np.arange(rows) * probe.row_mm, dtype=float)
         pulse_rows = probe.pulse_mm / probe.row_mm
-        self._pulse = cv2.getGaussianKernel(2 * round(4 * pulse_rows) + 1, pulse_rows, cv2.CV_32F)
-        self._pulse /= np.linalg.norm(self._pulse)
+        pulse = np.asarray(cv2.getGaussianKernel(2 * round(4 * pulse_rows) + 1, pulse_rows), dtype=np.float32)
+        self._pulse = pulse / np.linalg.norm(pulse)
         across = np.hypot(probe.beam_mm, probe.spread * (depth_mm - probe.focus_mm)) / probe.cell_mm()
         transfer = np.exp(-2 * (np.pi * across[:, None] * fft.fftfreq(self._length)) ** 2)
         transfer /= np.sqrt(np.mean(transfer**2, axis=1, keepdims=True))
@@ -159,22 +161,18 @@ class Beamformer:
         Args:
             echoes: in isocenter.
             face_yz_mm: (y, z) of the middle of the probe's face; columns run to -y, rows to -z.
-            gain: of the echoes; broadcasts to (rows, beams).
+            gain: of the echoes, (rows, beams), or (1, beams) where it is the same at all depths.
             rng: of the receiver's noise.
         """
         probe = self.probe
         seen = slice(_GUARD_BEAMS, _GUARD_BEAMS + probe.beams)
-        signal = self._splat(echoes, face_yz_mm)
-        # before the beams are formed, so that a slope of the gain shifts no echo
-        signal[:, seen] *= gain
-        signal[:, : seen.start] *= gain[:, :1]
-        signal[:, seen.stop :] *= gain[:, -1:]
+        signal = self._splat(echoes, face_yz_mm, gain)
         signal = fft.ifft(fft.fft(signal, axis=1) * self._transfer, axis=1)
         parts = (signal[:, seen] + self._clutter).view(np.float32)
         parts += self._noise * rng.standard_normal(parts.shape, dtype=np.float32)
         parts = cv2.sepFilter2D(parts, -1, np.ones(1, np.float32), self._pulse)
-        power = parts[:, ::2] ** 2 + parts[:, 1::2] ** 2
-        power = cv2.GaussianBlur(power, (9, 7), probe.smoothing[0], sigmaY=probe.smoothing[1])
+        both = np.asarray(parts[:, ::2] ** 2 + parts[:, 1::2] ** 2)
+        power = cv2.GaussianBlur(both, (9, 7), probe.smoothing[0], sigmaY=probe.smoothing[1])
         scale = np.float32(255.0 / probe.dynamic_range_db)
         grey = np.log(power + np.float32(_LEAST_POWER)) * (scale * np.float32(10 / np.log(10)))
         grey += np.float32(255.0) - scale * np.float32(probe.white_db)
@@ -183,7 +181,7 @@ class Beamformer:
         np.copyto(image, np.uint8(self._background), where=self.outside)
         return np.asarray(image)
 
-    def _splat(self, echoes: Echoes, face_yz_mm: tuple[float, float]) -> NDArray[np.complex64]:
+    def _splat(self, echoes: Echoes, face_yz_mm: tuple[float, float], gain: Floats) -> NDArray[np.complex64]:
         """Return the (rows, length) sum of echoes as points, each shared by the four samples round it."""
         probe, length = self.probe, self._length
         depth_mm, beam = probe.polar(
@@ -196,7 +194,15 @@ class Beamformer:
         v, u = row - whole_row, beam - whole_beam
         first = whole_row * length + whole_beam
         phase = depth_mm * np.float32(4 * np.pi * probe.frequency_mhz / SOUND_MM_US)
-        below, above = echoes.amplitude * v, echoes.amplitude * (1 - v)
+        # of the scatterer, not of the beam, so that a slope of the gain shifts no echo
+        amplitude = (
+            echoes.amplitude
+            * gain[
+                np.clip(whole_row - 1, 0, len(gain) - 1),
+                np.clip(whole_beam - _GUARD_BEAMS, 0, probe.beams - 1),
+            ]
+        )
+        below, above = amplitude * v, amplitude * (1 - v)
         shares = (above * (1 - u), above * u, below * (1 - u), below * u)
         size = (probe.rows + 3) * length
         total = np.zeros(size, np.complex64)
@@ -205,13 +211,11 @@ class Beamformer:
                 part[offset:] += np.bincount(first, share * carrier, size)[: size - offset]
         return total.reshape(-1, length)[1 : 1 + probe.rows]
 
-    def _drawn_clutter(
-        self, rng: np.random.Generator, depth_mm: NDArray[np.float64]
-    ) -> NDArray[np.complex64]:
+    def _drawn_clutter(self, rng: np.random.Generator, depth_mm: Array) -> NDArray[np.complex64]:
         """Return the (rows, beams) haze of the probe itself, alike along the face."""
         probe = self.probe
         drawn = rng.standard_normal((2, len(depth_mm), probe.beams))
         smooth = np.stack([cv2.GaussianBlur(d, (0, 0), 14.0, sigmaY=0.3) for d in drawn])
         smooth /= smooth.std() * np.sqrt(2.0)
         level = 10.0 ** (probe.clutter_db / 20.0) * np.exp(-depth_mm / probe.clutter_mm)
-        return ((smooth[0] + 1j * smooth[1]) * level[:, None]).astype(np.complex64)
+        return np.asarray((smooth[0] + 1j * smooth[1]) * level[:, None], dtype=np.complex64)
