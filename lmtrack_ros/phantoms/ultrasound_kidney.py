@@ -56,7 +56,7 @@ def kidney(rng: np.random.Generator, face: Face, half_width_mm: float) -> Anatom
     )
     pole = outline.outline(0.16 * np.pi, 0.161 * np.pi, 1.06)[0]
     fat = Ellipse((float(pole[0]), float(pole[1])), (rng.uniform(4.0, 5.0), rng.uniform(6.0, 8.0)), -0.3)
-    twins = [_moved(low, side * rng.uniform(9.0, 12.0), rng.uniform(-2.0, 2.0)) for side in (-1.0, 1.0)]
+    twins = [_moved(low, side * rng.uniform(8.5, 10.5), rng.uniform(-2.0, 2.0)) for side in (-1.0, 1.0)]
     twins.append(_moved(low, rng.uniform(-2.0, 2.0), rng.uniform(7.0, 8.5)))
     other_fat = _moved(fat, rng.uniform(-4.0, 0.0), rng.choice([-1.0, 1.0]) * rng.uniform(12.0, 14.0))
     pyramids = [
@@ -73,8 +73,8 @@ def kidney(rng: np.random.Generator, face: Face, half_width_mm: float) -> Anatom
         # fat and liver round the kidney, brighter behind it
         around = np.where(z < outline.center_mm[1] - 20.0, 1.6, 1.1) * np.exp(0.25 * rough)
         # structures end somewhere across the plane, and others begin
-        here = 1.0 + 0.4 * np.cos(4 * np.pi * points_mm[:, 0] / SLAB_MM)
-        beside = 1.8 - here
+        here = 1.0 + 0.6 * np.cos(4 * np.pi * points_mm[:, 0] / SLAB_MM)
+        beside = 2.0 - here
         clumpy = np.exp(0.4 * rough)
         around += (2.0 * here * fat.inside(y, z, 4.0) + 2.2 * beside * other_fat.inside(y, z, 4.0)) * clumpy
         cortex = contrast * np.exp(0.1 * rough)
