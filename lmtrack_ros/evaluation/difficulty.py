@@ -19,7 +19,7 @@ import numpy as np
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import Array
-from lmtrack_ros.core.records import Frame, Landmark
+from lmtrack_ros.core.records import Frame
 from lmtrack_ros.evaluation.annotations import Annotation, Mark, read_annotations
 from lmtrack_ros.evaluation.baselines import create_baseline
 from lmtrack_ros.evaluation.metrics import errors
@@ -32,9 +32,6 @@ from lmtrack_ros.trackers import Tracker, create_tracker
 
 OWN_TRACKER = "correlation"
 TRACKERS = (OWN_TRACKER, "OpenCV KCF", "OpenCV CSRT")
-
-_EDGE = "dome"
-"""What a landmark's name begins with that lies on a horizontal edge, and so is defined along rows alone."""
 
 LEAST_RATIO = 0.7
 """A tracker's mean error on the phantoms must be at least this part of its real one."""
@@ -241,10 +238,7 @@ class _Job:
         for number, truth in enumerate(truths):
             for estimate in truth.estimates:
                 marks.setdefault(estimate.id, {})[number] = Mark(estimate.uv_px[:2], certain=True)
-        return excerpt, [
-            Annotation(Landmark(name, by[0].uv_px, (not name.startswith(_EDGE), True)), by)
-            for name, by in marks.items()
-        ]
+        return excerpt, [Annotation(landmark, marks[landmark.id]) for landmark in phantom.landmarks(0.0)]
 
 
 class _Excerpt:

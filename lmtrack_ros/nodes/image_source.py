@@ -185,8 +185,7 @@ class ImageSource(ManagedNode):
             if self._sleep_until(self.now_ns, stamp_ns + latency_ns):
                 return
             truth = phantom.truth(stamp_ns, time_s, couch_mm)
-            landmarks = [Landmark(e.id, e.uv_px) for e in truth.estimates]
-            self._publish(frame, landmarks if is_first else ())
+            self._publish(frame, phantom.landmarks(time_s, couch_mm) if is_first else ())
             is_first = False
             self._truth.publish(interface.landmark_array(make, truth))
 

@@ -3,7 +3,7 @@
 import csv
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.core.records import Frame, Landmark, LandmarkSet, MarkedLandmarks
-from lmtrack_ros.phantoms.phantom import Phantom
+from lmtrack_ros.core.records import Frame, LandmarkSet, MarkedLandmarks
+from lmtrack_ros.phantoms.phantom import Phantom, marked
 from lmtrack_ros.recording import (
     IMAGER_FRAME,
     INITIAL_LANDMARKS,
@@ -41,18 +41,20 @@ class Sample(NamedTuple):
         frame: the picture.
         truth: where every landmark is.
         masks: pixels of each structure that has an extent, of the picture's shape, by name.
+        edges: landmarks of which only the row is defined.
     """
 
     frame: Frame
     truth: LandmarkSet
     masks: Mapping[str, NDArray[np.bool_]]
+    edges: Collection[str] = ()
 
 
 def samples(phantom: Phantom, seconds: float) -> Iterator[Sample]:
     """Yield what a phantom shows at its own rate, the couch at zero."""
     for index, frame in enumerate(islice(phantom, frame_count(phantom, seconds))):
         time_s = index / phantom.info.rate_hz
-        yield Sample(frame, phantom.truth(frame.stamp_ns, time_s), phantom.masks(time_s))
+        yield Sample(frame, phantom.truth(frame.stamp_ns, time_s), phantom.masks(time_s), phantom.edges)
 
 
 def frame_count(phantom: Phantom, seconds: float) -> int:
@@ -93,17 +95,14 @@ def _write_recording(path: Path, shown: Iterable[Sample]) -> int:
             writer.write_frame(sample.frame)
             stamp_ns = sample.frame.stamp_ns
             if not count:
-                marked = MarkedLandmarks(tuple(_landmarks(sample.truth)), stamp_ns)
-                message = interface.initial_landmarks(writer.make, marked, IMAGER_FRAME)
+                first = tuple(marked(e.id, e.uv_px, sample.edges) for e in sample.truth.estimates)
+                message = interface.initial_landmarks(
+                    writer.make, MarkedLandmarks(first, stamp_ns), IMAGER_FRAME
+                )
                 writer.write(INITIAL_LANDMARKS, message, stamp_ns)
             writer.write_record(TRUTH, sample.truth, stamp_ns)
             count += 1
     return count
-
-
-def _landmarks(truth: LandmarkSet) -> Iterator[Landmark]:
-    for estimate in truth.estimates:
-        yield Landmark(estimate.id, estimate.uv_px, (True,) * len(estimate.uv_px))
 
 
 def _write_folder(path: Path, info: SourceInfo, shown: Iterable[Sample]) -> int:
@@ -151,7 +150,8 @@ def _rows(index: int, sample: Sample) -> Iterator[list[Any]]:
         inside = all(0 <= value <= size - 1 for value, size in zip(estimate.uv_px, shape, strict=True))
         pixels = [f"{value:.3f}" for value in estimate.uv_px]
         position = [f"{value:.3f}" for value in estimate.position_mm]
-        yield [index, estimate.id, *pixels, int(inside), "0.0", "xyz"[: len(pixels)], *position]
+        axes = "y" if estimate.id in sample.edges else "xyz"[: len(pixels)]
+        yield [index, estimate.id, *pixels, int(inside), "0.0", axes, *position]
 
 
 def _write_image(folder: Path, index: int, image: NDArray[Any]) -> None:

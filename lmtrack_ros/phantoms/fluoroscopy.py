@@ -106,6 +106,8 @@ class FluoroscopyPhantom(Phantom):
         UserError: the preset is unknown, the trace cannot be read, or the real CT is not installed.
     """
 
+    edges = frozenset({"dome_right"})
+
     def __init__(self, parameters: PhantomParameters) -> None:
         preset = preset_of(parameters, PRESETS)
         rng = np.random.default_rng((parameters.seed, 3))

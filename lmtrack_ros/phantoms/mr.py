@@ -50,6 +50,8 @@ class MrPhantom(Phantom):
         UserError: the preset is unknown or the trace cannot be read.
     """
 
+    edges = frozenset({"dome"})
+
     def __init__(self, parameters: PhantomParameters) -> None:
         preset = preset_of(parameters, PRESETS)
         self._preset = preset

@@ -1,10 +1,10 @@
 """What all phantoms share: frames at their rate, a couch, and the truth about their landmarks."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,7 @@ from lmtrack_ros.core.errors import unknown_name
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
 from lmtrack_ros.core.parameters import parameter
-from lmtrack_ros.core.records import NS_PER_S, Estimate, Frame, LandmarkSet, Status
+from lmtrack_ros.core.records import NS_PER_S, Estimate, Frame, Landmark, LandmarkSet, Status
 from lmtrack_ros.phantoms.motion import Motion, MotionParameters, MotionRange
 from lmtrack_ros.sources.source import SourceInfo
 
@@ -68,6 +68,11 @@ def preset_of(parameters: PhantomParameters, presets: Mapping[str, _P]) -> _P:
     return presets[name]
 
 
+def marked(name: str, uv_px: tuple[float, ...], edges: Collection[str]) -> Landmark:
+    """Return a landmark at a pixel; of one on an edge, only the row is defined."""
+    return Landmark(name, uv_px, tuple(axis == 1 or name not in edges for axis in range(len(uv_px))))
+
+
 class Phantom(ABC):
     """A source that renders any moment, knows the truth, and lies on a couch.
 
@@ -79,6 +84,9 @@ class Phantom(ABC):
         motion: of diaphragm and heart.
         seed: of the noise.
     """
+
+    edges: ClassVar[frozenset[str]] = frozenset()
+    """Landmarks on an edge that runs along the columns, such as a dome: what shows of them is their row."""
 
     def __init__(self, info: SourceInfo, motion: Motion, seed: int) -> None:
         assert info.geometry is not None
@@ -139,6 +147,12 @@ class Phantom(ABC):
             for name, position_mm in self.positions_mm(time_s).items()
         )
         return LandmarkSet(stamp_ns, estimates, self.geometry.frame_id, "ground_truth")
+
+    def landmarks(self, time_s: float, couch_mm: ArrayLike = (0, 0, 0)) -> tuple[Landmark, ...]:
+        """Return the landmarks as an operator would mark them on the picture of that moment."""
+        return tuple(
+            marked(e.id, e.uv_px, self.edges) for e in self.truth(_START_NS, time_s, couch_mm).estimates
+        )
 
     def pixel(self, position_mm: Array) -> tuple[float, ...]:
         """Return where a (3,) position shows: (column, row), of a volume (column, row, slice)."""
