@@ -270,7 +270,7 @@ def _grow_vessels(
         direction = np.array([side * aim[0], aim[1], aim[2]]) + rng.normal(0.0, 0.12, 3)
         for _ in range(2):
             start = hilum_mm + rng.normal(0.0, 5.0, 3) + (0.0, 6.0 * aim[1], 0.0)
-            growing.append((start, direction / np.linalg.norm(direction), rng.uniform(2.4, 4.4), 22.0))
+            growing.append((start, direction / np.linalg.norm(direction), rng.uniform(3.0, 5.2), 22.0))
     shape = np.array(grid.shape)
     while growing:
         start, direction, radius, grace_mm = growing.pop()

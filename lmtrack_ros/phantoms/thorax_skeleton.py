@@ -140,8 +140,8 @@ def _ribs(bones: _Bones, cage: Cage, rng: np.random.Generator) -> None:
             x = side * width * np.sin(angle) ** 0.85
             z = middle_z - deep * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.8
             path = np.stack([x, y, z], axis=-1)
-            radii = rng.uniform(4.4, 5.0) * (1.0 if number else 0.7) * np.linspace(1.0, 0.72, len(path))
-            bones.tube(path, radii, 1.6, 1.6 if number else 1.2)
+            radii = rng.uniform(3.9, 4.5) * (1.0 if number else 0.7) * np.linspace(1.0, 0.72, len(path))
+            bones.tube(path, radii, 1.2, 1.6 if number else 1.2)
             name = "right" if side < 0 else "left"
             bones.points_mm[f"rib_{number + 1}_{name}"] = path[16]
 

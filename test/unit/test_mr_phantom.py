@@ -10,7 +10,7 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import NS_PER_S
 from lmtrack_ros.phantoms.motion import MotionParameters
 from lmtrack_ros.phantoms.mr import PRESETS, MrPhantom
-from lmtrack_ros.phantoms.mr_anatomy import Layers
+from lmtrack_ros.phantoms.mr.anatomy import Layers
 from lmtrack_ros.phantoms.phantom import PhantomParameters
 
 REGULAR = MotionParameters(kind="breathing", peak_to_peak_mm=20.0, anterior_mm=3.0, left_mm=1.0)

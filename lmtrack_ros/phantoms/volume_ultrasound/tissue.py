@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lmtrack_ros.core.frames import Array
-from lmtrack_ros.phantoms.fetal_head import BONE_SIGMA_MM, SCALP_MM, FetalHead
+from lmtrack_ros.phantoms.volume_ultrasound.head import BONE_SIGMA_MM, SCALP_MM, FetalHead
 
 Grid = NDArray[np.float32]
 

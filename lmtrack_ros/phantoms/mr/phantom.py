@@ -13,11 +13,11 @@ from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
 from lmtrack_ros.phantoms.deformation import BodyState, Deformation
 from lmtrack_ros.phantoms.motion import open_motion
-from lmtrack_ros.phantoms.mr_anatomy import HEART_MM, Anatomy, Layers
-from lmtrack_ros.phantoms.mr_grid import CubicSpline, SliceGrid, sampled
-from lmtrack_ros.phantoms.mr_imaging import Imaging
-from lmtrack_ros.phantoms.mr_presets import PRESETS as PRESETS
-from lmtrack_ros.phantoms.mr_vessels import inside
+from lmtrack_ros.phantoms.mr.anatomy import HEART_MM, Anatomy, Layers
+from lmtrack_ros.phantoms.mr.grid import CubicSpline, SliceGrid, sampled
+from lmtrack_ros.phantoms.mr.imaging import Imaging
+from lmtrack_ros.phantoms.mr.presets import PRESETS
+from lmtrack_ros.phantoms.mr.vessels import inside
 from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, preset_of
 from lmtrack_ros.sources.source import SourceInfo
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from lmtrack_ros.core.frames import Array
-from lmtrack_ros.phantoms.mr_vessels import Tube, tree
+from lmtrack_ros.phantoms.mr.vessels import Tube, tree
 
 _HALF_LENGTH_MM = 30.0  # of a landmark's vessel, across the slice
 _NEIGHBOURS = 6

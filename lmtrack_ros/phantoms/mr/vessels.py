@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmtrack_ros.core.frames import Array
-from lmtrack_ros.phantoms.mr_grid import SliceGrid
+from lmtrack_ros.phantoms.mr.grid import SliceGrid
 
 _WIGGLE = 0.14  # how much the direction changes along a branch
 _SPREAD = (0.25, 0.6)  # tangent of half the angle between two branches

@@ -12,13 +12,13 @@ from scipy.signal import lfilter
 from lmtrack_ros.core import frames
 from lmtrack_ros.core.frames import Array, View
 from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
-from lmtrack_ros.phantoms.fetal_head import SCALP_MM, FetalHead
-from lmtrack_ros.phantoms.fetal_pose import FetalPose
-from lmtrack_ros.phantoms.fetal_tissue import Grid, HeadGrid, blur, draw_tissue, speckle
 from lmtrack_ros.phantoms.motion import MotionRange, open_motion
 from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, Preset, preset_of
-from lmtrack_ros.phantoms.swept_probe import ScanConverter, SweptProbe
-from lmtrack_ros.phantoms.uterus import Uterus
+from lmtrack_ros.phantoms.volume_ultrasound.head import SCALP_MM, FetalHead
+from lmtrack_ros.phantoms.volume_ultrasound.pose import FetalPose
+from lmtrack_ros.phantoms.volume_ultrasound.swept_probe import ScanConverter, SweptProbe
+from lmtrack_ros.phantoms.volume_ultrasound.tissue import Grid, HeadGrid, blur, draw_tissue, speckle
+from lmtrack_ros.phantoms.volume_ultrasound.uterus import Uterus
 from lmtrack_ros.sources.source import SourceInfo
 
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from lmtrack_ros.core.frames import View
 from lmtrack_ros.phantoms.motion import MotionRange
-from lmtrack_ros.phantoms.mr_anatomy import Build
-from lmtrack_ros.phantoms.mr_imaging import Scanner
-from lmtrack_ros.phantoms.mr_wall import Habitus, Tissue
+from lmtrack_ros.phantoms.mr.anatomy import Build
+from lmtrack_ros.phantoms.mr.imaging import Scanner
+from lmtrack_ros.phantoms.mr.wall import Habitus, Tissue
 from lmtrack_ros.phantoms.phantom import Preset
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from lmtrack_ros.core.frames import Array
-from lmtrack_ros.phantoms.mr_grid import Canvas, SliceGrid
-from lmtrack_ros.phantoms.mr_vasculature import airways, crossing, liver_vessels, look_alikes, lung_vessels
-from lmtrack_ros.phantoms.mr_vessels import Tube, drawn
-from lmtrack_ros.phantoms.mr_wall import Habitus, Tissue, Wall
+from lmtrack_ros.phantoms.mr.grid import Canvas, SliceGrid
+from lmtrack_ros.phantoms.mr.vasculature import airways, crossing, liver_vessels, look_alikes, lung_vessels
+from lmtrack_ros.phantoms.mr.vessels import Tube, drawn
+from lmtrack_ros.phantoms.mr.wall import Habitus, Tissue, Wall
 
 _Image = NDArray[np.float32]
 

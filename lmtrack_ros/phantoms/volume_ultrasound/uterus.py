@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from lmtrack_ros.core.frames import Array
-from lmtrack_ros.phantoms.fetal_tissue import Grid, noise, speckle
-from lmtrack_ros.phantoms.swept_probe import SweptProbe
+from lmtrack_ros.phantoms.volume_ultrasound.swept_probe import SweptProbe
+from lmtrack_ros.phantoms.volume_ultrasound.tissue import Grid, noise, speckle
 
 _MARGIN_MM = 12.0
 _FLUID = 0.05

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from lmtrack_ros.core.frames import Array
-from lmtrack_ros.phantoms.mr_grid import SliceGrid
+from lmtrack_ros.phantoms.mr.grid import SliceGrid
 
 _Image = NDArray[np.float32]
 
