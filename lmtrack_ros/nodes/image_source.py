@@ -57,6 +57,8 @@ class ImageSource(ManagedNode):
         self._source: Source
         if p.uri.startswith(PHANTOM_PREFIX):
             self._source = self._phantom = open_phantom(p.uri.removeprefix(PHANTOM_PREFIX), p.phantom)
+            # much is made with the first picture: it would come late
+            self._phantom.render(1, 0.0)
         else:
             self._source = open_source(
                 p.uri,

@@ -610,9 +610,11 @@ class TestImageSource:
         ros.add(
             ImageSource,
             imaging_latency_ms=60.0,
-            ultrasound__rate_hz=10.0,
-            ultrasound__breathing__peak_to_peak_mm=0.0,
-            ultrasound__breathing__anterior_mm=0.0,
+            phantom__preset="demo",
+            phantom__rate_hz=10.0,
+            phantom__motion__kind="breathing",
+            phantom__motion__peak_to_peak_mm=0.0,
+            phantom__motion__anterior_mm=0.0,
         )
         ros.spin_until(lambda: len(truth) >= 2 and matched((statuses,)))
         until = time.monotonic() + 2.0
@@ -623,6 +625,29 @@ class TestImageSource:
         first, last = (interface.read_landmark_array(truth[i]).estimates[0].position_mm for i in (0, -1))
         np.testing.assert_allclose(last - first, [0.0, 4.0, -2.0], atol=1e-6)
         assert len(images) >= len(truth) - 1
+
+    @pytest.mark.parametrize(
+        ("modality", "preset"),
+        [
+            ("fluoroscopy", "lung_small"),
+            ("mr", "liver"),
+            ("portal", "mv_0"),
+            ("volume_ultrasound", "fetal_head_small"),
+        ],
+    )
+    def test_every_phantom_plays(self, ros: Any, modality: str, preset: str) -> None:
+        """Pictures or volumes come with their geometry, their truth and what to follow."""
+        images = ros.listen("volume" if modality == "volume_ultrasound" else "image")
+        truth, initial, geometries = (ros.listen(t) for t in ("truth", "initial_landmarks", "image_geometry"))
+        ros.add(ImageSource, uri=f"phantom:{modality}", phantom__preset=preset, phantom__rate_hz=4.0)
+        ros.spin_until(lambda: min(map(len, (images, truth, initial, geometries))) > 0)
+        phantom = open_phantom(modality, PhantomParameters(preset=preset, rate_hz=4.0))
+        geometry = interface.read_image_geometry(geometries[0])
+        np.testing.assert_allclose(geometry.pose, phantom.geometry.pose, atol=1e-6)
+        marked = interface.read_initial_landmarks(initial[0]).landmarks
+        first = phantom.landmarks(0.0)
+        assert [landmark.id for landmark in marked] == [landmark.id for landmark in first]
+        assert [landmark.axes for landmark in marked] == [landmark.axes for landmark in first]
 
 
 def test_recorder_takes_any_topic_and_completes(ros: Any, tmp_path: Path, frames: list[Frame]) -> None:
