@@ -120,7 +120,7 @@ def _ribs(bones: _Bones, cage: Cage, rng: np.random.Generator) -> None:
     middle_z = (cage.front_mm + cage.back_mm) / 2
     half_depth = (cage.front_mm - cage.back_mm) / 2 + 5.0
     around_deg = (142, 140, 136, 132, 128, 124, 120, 114, 108, 98, 80, 58)
-    falls_mm = (26, 48, 66, 80, 90, 96, 98, 96, 88, 76, 56, 34)
+    falls_mm = (44, 58, 70, 80, 90, 96, 98, 96, 88, 76, 56, 34)
     for number, (end_deg, fall_mm) in enumerate(zip(around_deg, falls_mm, strict=True)):
         head_y, _, _ = vertebra_mm(cage, VERTEBRAE.index(f"T{number + 1}"))
         fall = fall_mm * cage.slope * rng.uniform(0.95, 1.05)
@@ -140,7 +140,7 @@ def _ribs(bones: _Bones, cage: Cage, rng: np.random.Generator) -> None:
             x = side * width * np.sin(angle) ** 0.85
             z = middle_z - deep * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.8
             path = np.stack([x, y, z], axis=-1)
-            radii = rng.uniform(3.9, 4.5) * (1.0 if number else 0.7) * np.linspace(1.0, 0.72, len(path))
+            radii = rng.uniform(3.9, 4.5) * (1.0 if number else 0.6) * np.linspace(1.0, 0.72, len(path))
             bones.tube(path, radii, 1.2, 1.6 if number else 1.2)
             name = "right" if side < 0 else "left"
             bones.points_mm[f"rib_{number + 1}_{name}"] = path[16]

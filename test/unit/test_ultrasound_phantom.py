@@ -14,8 +14,8 @@ from lmtrack_ros.phantoms import open_phantom
 from lmtrack_ros.phantoms.deformation import BodyState, Deformation
 from lmtrack_ros.phantoms.motion import MotionParameters, open_motion
 from lmtrack_ros.phantoms.phantom import PhantomParameters
-from lmtrack_ros.phantoms.scatterers import SLAB_MM, Scatterers
 from lmtrack_ros.phantoms.ultrasound import PRESETS, UltrasoundPhantom
+from lmtrack_ros.phantoms.ultrasound.scatterers import SLAB_MM, Scatterers
 
 EXHALED_S = 2.0  # of the demo: half a period of 4 s
 SEEDS = range(31)

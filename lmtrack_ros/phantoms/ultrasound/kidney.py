@@ -6,8 +6,7 @@ import numpy as np
 
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.phantoms.deformation import Deformation
-from lmtrack_ros.phantoms.scatterers import SLAB_MM, Line
-from lmtrack_ros.phantoms.ultrasound_anatomy import (
+from lmtrack_ros.phantoms.ultrasound.anatomy import (
     Anatomy,
     Ellipse,
     Face,
@@ -18,6 +17,7 @@ from lmtrack_ros.phantoms.ultrasound_anatomy import (
     line,
     plates,
 )
+from lmtrack_ros.phantoms.ultrasound.scatterers import SLAB_MM, Line
 
 
 def kidney(rng: np.random.Generator, face: Face, half_width_mm: float) -> Anatomy:

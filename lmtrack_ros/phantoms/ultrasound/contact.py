@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from lmtrack_ros.phantoms.scatterers import Floats
-from lmtrack_ros.phantoms.ultrasound_anatomy import Face, Shadow
-from lmtrack_ros.phantoms.ultrasound_probe import Probe
+from lmtrack_ros.phantoms.ultrasound.anatomy import Face, Shadow
+from lmtrack_ros.phantoms.ultrasound.probe import Probe
+from lmtrack_ros.phantoms.ultrasound.scatterers import Floats
 
 _DROPOUTS = 4
 _DEEPEST = 0.03  # amplitude in a shadow

@@ -7,11 +7,11 @@ import numpy as np
 
 from lmtrack_ros.phantoms.motion import MotionRange
 from lmtrack_ros.phantoms.phantom import Preset
-from lmtrack_ros.phantoms.ultrasound_anatomy import Anatomy, Ellipse, Face
-from lmtrack_ros.phantoms.ultrasound_kidney import kidney
-from lmtrack_ros.phantoms.ultrasound_liver import Vessel, drawn_vessels, liver
-from lmtrack_ros.phantoms.ultrasound_muscle import muscle
-from lmtrack_ros.phantoms.ultrasound_probe import Probe
+from lmtrack_ros.phantoms.ultrasound.anatomy import Anatomy, Ellipse, Face
+from lmtrack_ros.phantoms.ultrasound.kidney import kidney
+from lmtrack_ros.phantoms.ultrasound.liver import Vessel, drawn_vessels, liver
+from lmtrack_ros.phantoms.ultrasound.muscle import muscle
+from lmtrack_ros.phantoms.ultrasound.probe import Probe
 
 
 @dataclass(frozen=True)

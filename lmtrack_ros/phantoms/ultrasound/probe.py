@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from lmtrack_ros.core.frames import Array
-from lmtrack_ros.phantoms.scatterers import Echoes, Floats, seen_share
+from lmtrack_ros.phantoms.ultrasound.scatterers import Echoes, Floats, seen_share
 
 SOUND_MM_US = 1.54
 """Speed of sound in tissue, mm/µs."""

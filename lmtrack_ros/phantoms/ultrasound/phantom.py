@@ -11,11 +11,11 @@ from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
 from lmtrack_ros.phantoms.deformation import BodyState
 from lmtrack_ros.phantoms.motion import open_motion
 from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, preset_of
-from lmtrack_ros.phantoms.scatterers import SLAB_MM, Echoes, Scatterers
-from lmtrack_ros.phantoms.ultrasound_anatomy import Ellipse, Face, Shadow
-from lmtrack_ros.phantoms.ultrasound_contact import Contact
-from lmtrack_ros.phantoms.ultrasound_presets import PRESETS
-from lmtrack_ros.phantoms.ultrasound_probe import Beamformer
+from lmtrack_ros.phantoms.ultrasound.anatomy import Ellipse, Face, Shadow
+from lmtrack_ros.phantoms.ultrasound.contact import Contact
+from lmtrack_ros.phantoms.ultrasound.presets import PRESETS
+from lmtrack_ros.phantoms.ultrasound.probe import Beamformer
+from lmtrack_ros.phantoms.ultrasound.scatterers import SLAB_MM, Echoes, Scatterers
 from lmtrack_ros.sources.source import SourceInfo
 
 _MARGIN = 1 / 6  # of the field's depth: how far the anatomy reaches beyond the field

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.phantoms.deformation import Deformation
-from lmtrack_ros.phantoms.scatterers import SLAB_MM, Line
+from lmtrack_ros.phantoms.ultrasound.scatterers import SLAB_MM, Line
 
 _STEP_MM = 0.15  # along an interface: well under half a wavelength
 _ROUGHNESS_MM = 0.03

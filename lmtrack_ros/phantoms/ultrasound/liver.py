@@ -7,8 +7,7 @@ import numpy as np
 
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.phantoms.deformation import Deformation
-from lmtrack_ros.phantoms.scatterers import SLAB_MM
-from lmtrack_ros.phantoms.ultrasound_anatomy import (
+from lmtrack_ros.phantoms.ultrasound.anatomy import (
     Anatomy,
     Ellipse,
     Face,
@@ -19,6 +18,7 @@ from lmtrack_ros.phantoms.ultrasound_anatomy import (
     line,
     plates,
 )
+from lmtrack_ros.phantoms.ultrasound.scatterers import SLAB_MM
 
 _NAMES = (
     "portal_vein",
