@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.evaluation.rendering_speed import measure_rendering
 from lmtrack_ros.evaluation.step_cost import measure_step_cost
 from lmtrack_ros.ros.benchmark import measure
 
@@ -24,9 +25,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.frames < 1 or not arguments.rate_hz > 0:
         raise UserError("--frames and --rate-hz must be positive")
     step_cost = measure_step_cost()
+    rendering = measure_rendering()
     with tempfile.TemporaryDirectory() as directory:
         transport = measure(arguments.frames, arguments.rate_hz, Path(directory))
-    result = {"cores": os.cpu_count(), **transport, "step_cost": step_cost}
+    result = {"cores": os.cpu_count(), **transport, "step_cost": step_cost, "rendering": rendering}
     if arguments.json:
         sys.stdout.write(json.dumps(result) + "\n")
         return 0
@@ -45,5 +47,16 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(
             f"  predictor {kind:20} p50 {cost['p50']:.3f}, p99 {cost['p99']:.3f} ms, "
             f"{step_cost['ratio_p50'][kind]:.0f} box tests\n"
+        )
+    sys.stdout.write(
+        "phantoms, beside plain ray sampling of 160³ voxels at 128 x 128 px: "
+        f"{rendering['plain_ray_sampling_128_ms']:.0f} ms\n"
+    )
+    for one in rendering["settings"]:
+        width, height = one["size_px"]
+        goal = f", goal {one['goal_per_s']:g}" if one["goal_per_s"] else ""
+        sys.stdout.write(
+            f"  {one['phantom']:24} {width} x {height} px: {one['frames_per_s']:.1f} frames/s{goal}, "
+            f"{one['warps']:.0f} warps\n"
         )
     return 0

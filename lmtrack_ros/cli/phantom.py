@@ -175,12 +175,13 @@ def _setting(text: str) -> tuple[str, Any]:
 
 def _gallery(arguments: argparse.Namespace) -> int:
     # imported where they are needed: matplotlib would delay every phantom
-    from lmtrack_ros.evaluation.gallery import draw_gallery
+    from lmtrack_ros.evaluation.gallery import draw_gallery, draw_overview
 
     folder = _folder(arguments.out)
     for modality in _tracked(MODALITIES, "gallery", len(MODALITIES)):
         draw_gallery(folder / f"{modality}.png", modality)
-    sys.stdout.write(f"{folder}: {', '.join(f'{modality}.png' for modality in MODALITIES)}\n")
+    draw_overview(folder / "all.png")
+    sys.stdout.write(f"{folder}: {', '.join(f'{name}.png' for name in ('all', *MODALITIES))}\n")
     return 0
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.evaluation.overlay import atomic_file
-from lmtrack_ros.phantoms import Phantom, PhantomParameters, open_phantom, presets
+from lmtrack_ros.phantoms import MODALITIES, Phantom, PhantomParameters, open_phantom, presets
 
 _COLUMNS = 3
 _TIME_S = 1.3
@@ -45,6 +45,22 @@ def draw_gallery(path: Path, modality: str) -> None:
         _draw_strip(strip, phantom)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=70, format="png")
+
+
+def draw_overview(path: Path) -> None:
+    """Write one picture with the default preset of every modality.
+
+    Args:
+        path: PNG to write.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    figure = Figure(figsize=(3.2 * len(MODALITIES), 3.0), layout="constrained")
+    for axes, modality in zip(figure.subplots(1, len(MODALITIES)), MODALITIES, strict=True):
+        _draw_picture(axes, open_phantom(modality), modality.replace("_", " "))
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=75, format="png")
 
 
 def _draw_picture(axes: Axes, phantom: Phantom, title: str) -> None:

@@ -32,9 +32,11 @@ class Setting:
 
 SETTINGS: Sequence[Setting] = (
     Setting("ultrasound", "demo", 60.0),
+    Setting("ultrasound", "kidney"),
     Setting("fluoroscopy", "lung_small", 10.0),
     Setting("fluoroscopy", "lung", 3.0),
     Setting("mr", "liver", 60.0),
+    Setting("mr", "thorax", 60.0),
 )
 
 

@@ -174,7 +174,7 @@ def wait_for(condition: Callable[[], bool]) -> bool:
     return False
 
 
-def test_bench_measures_transport_and_the_gates_own_time(domain: int) -> None:
+def test_bench_measures_transport_the_gates_own_time_and_rendering(domain: int) -> None:
     result = lmtrack("bench", "--frames", 20, "--json")
     assert result.returncode == 0, result.stderr
     measured = json.loads(result.stdout)
@@ -182,6 +182,9 @@ def test_bench_measures_transport_and_the_gates_own_time(domain: int) -> None:
     assert measured["acquisition_to_decision_without_tracker"]["received"] > 0
     costs = measured["step_cost"]["gate_and_couch_ms"]
     assert set(costs) == {"none", "constant_velocity", "adaptive_linear"}
+    rendering = measured["rendering"]
+    assert {one["phantom"].split()[0] for one in rendering["settings"]} == {"ultrasound", "fluoroscopy", "mr"}
+    assert min(one["frames_per_s"] for one in rendering["settings"]) > 0
 
 
 def test_doctor_finds_what_is_needed(domain: int) -> None:
