@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from lmtrack_ros.phantoms import PhantomParameters, open_phantom
 
-_SECONDS = 2.0
+_SECONDS = 1.0
 _LEAST_FRAMES = 3
 
 
