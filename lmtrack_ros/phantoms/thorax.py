@@ -11,6 +11,7 @@ from lmtrack_ros.phantoms.deformation import Deformation
 from lmtrack_ros.phantoms.projector import Body, Layer
 from lmtrack_ros.phantoms.solids import Grid, Volume, add_ellipsoid, add_tube, curve, ellipsoid
 from lmtrack_ros.phantoms.thorax_skeleton import Cage, skeleton
+from lmtrack_ros.phantoms.thorax_trees import airways, grow_vessels
 
 _EXTENT_MM = (240.0, 486.0, 410.0)  # depth, height, width of all the body
 _ORGANS_EXTENT_MM = (180.0, 342.0, 276.0)  # and of what is inside the ribs
@@ -90,14 +91,14 @@ def thorax(
     vessels = np.zeros_like(organs)
     hila = {side: np.array([side * 40.0, cage.apex_mm - 92.0 - 8.0 * (side < 0), -18.0]) for side in _SIDES}
     for side in _SIDES:
-        _grow_vessels(grid, vessels, outside_lung_mm, hila[side], cage, rng)
+        grow_vessels(grid, vessels, outside_lung_mm, hila[side], rng)
     organs *= 1.0 - vessels
     lump = _place_tumor(grid, outside_lung_mm, cage, domes_mm, size, rng)
     tumor = np.zeros_like(organs)
     add_ellipsoid(grid, tumor, lump.center_mm, lump.radii_mm)
     organs *= 1.0 - tumor
     gas = np.zeros_like(organs)
-    carina = _airways(grid, gas, cage, hila)
+    carina = airways(grid, gas, cage, hila)
     _gas(grid, gas, domes_mm, rng)
     organs -= beam.soft * gas
 
@@ -256,62 +257,6 @@ def _texture(grid: Grid, cage: Cage, rng: np.random.Generator) -> Volume:
     _, _, z = grid.axes_mm()
     gravity = 0.08 * np.clip((z - cage.back_mm) / (cage.front_mm - cage.back_mm), 0.0, 1.0) - 0.04
     return np.asarray(1.0 + gravity + uneven[: grid.shape[0], : grid.shape[1], : grid.shape[2]], np.float32)
-
-
-def _grow_vessels(
-    grid: Grid, vessels: Volume, outside_mm: Volume, hilum_mm: Array, cage: Cage, rng: np.random.Generator
-) -> None:
-    """Grow arteries and veins from a hilum into its lung, radii by Murray's law."""
-    side = float(np.sign(hilum_mm[0]))
-    aims = [(0.55, 0.8, 0.2), (0.75, 0.5, -0.3), (0.9, 0.1, 0.45), (0.9, -0.1, -0.4), (0.6, -0.75, 0.3)]
-    aims += [(0.55, -0.8, -0.35), (0.35, -0.9, -0.1), (0.3, 0.9, -0.2), (0.8, -0.45, 0.0)]
-    growing = []
-    for aim in aims:
-        direction = np.array([side * aim[0], aim[1], aim[2]]) + rng.normal(0.0, 0.12, 3)
-        for _ in range(2):
-            start = hilum_mm + rng.normal(0.0, 5.0, 3) + (0.0, 6.0 * aim[1], 0.0)
-            growing.append((start, direction / np.linalg.norm(direction), rng.uniform(3.0, 5.2), 22.0))
-    shape = np.array(grid.shape)
-    while growing:
-        start, direction, radius, grace_mm = growing.pop()
-        length = radius * rng.uniform(3.6, 7.0) + 5.0
-        bent = direction + rng.normal(0.0, 0.16, 3)
-        bent /= np.linalg.norm(bent)
-        end = start + length * bent
-        at = np.round(grid.index(end)).astype(int)
-        if (at < 0).any() or (at >= shape).any() or outside_mm[tuple(at)] > grace_mm - 3.0:
-            continue
-        share = rng.uniform(0.25, 0.6)
-        radii = radius * share ** (1 / 2.9), radius * (1 - share) ** (1 / 2.9)
-        add_tube(grid, vessels, np.stack([start, end]), (radius, max(radii)))
-        plane = np.cross(bent, rng.standard_normal(3))
-        plane /= np.linalg.norm(plane)
-        for child, turn in zip(radii, (1.0, -1.0), strict=True):
-            if child > 0.8:
-                angle = turn * np.radians(rng.uniform(18.0, 42.0)) * (radius / (child + radius)) * 1.4
-                turned = np.cos(angle) * bent + np.sin(angle) * plane
-                growing.append((end, turned, child, max(grace_mm - length, 0.0)))
-
-
-def _airways(grid: Grid, gas: Volume, cage: Cage, hila: dict[float, Array]) -> Array:
-    """Fill trachea and main bronchi with air; return the (3,) bifurcation."""
-    top = cage.apex_mm
-    carina = np.array([3.0, top - 78.0, -22.0])
-    trachea = curve([(0, top + 130, 16), (0, top + 40, 8), (1, top - 20, -8), tuple(carina)], 20)
-    add_tube(grid, gas, trachea, 8.2)
-    for side in _SIDES:
-        end = hila[side] + (side * 6.0, -4.0, 0.0)
-        add_tube(
-            grid,
-            gas,
-            curve([tuple(carina), tuple((carina + hila[side]) / 2 + (0, 2, 0)), tuple(end)], 10),
-            np.linspace(7.0, 4.5, 10),
-        )
-        for aim in ((0.7, 0.6, 0.1), (0.6, -0.75, -0.2)):
-            add_tube(
-                grid, gas, np.stack([end, end + 26.0 * np.array([side * aim[0], aim[1], aim[2]])]), (4.0, 2.2)
-            )
-    return carina
 
 
 def _gas(grid: Grid, gas: Volume, domes_mm: Array, rng: np.random.Generator) -> None:
