@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.geometry import Modality, Mount
-from lmtrack_ros.phantoms.chest_ct import ct_chest
 from lmtrack_ros.phantoms.deformation import BodyState
 from lmtrack_ros.phantoms.motion import MotionRange, open_motion
 from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, Preset, preset_of
-from lmtrack_ros.phantoms.projector import Projector, projection_geometry
-from lmtrack_ros.phantoms.radiograph import Detector, Display
-from lmtrack_ros.phantoms.thorax import KILOVOLT, thorax
+from lmtrack_ros.phantoms.xray.chest_ct import ct_chest
+from lmtrack_ros.phantoms.xray.projector import Projector, projection_geometry
+from lmtrack_ros.phantoms.xray.radiograph import Detector, Display
+from lmtrack_ros.phantoms.xray.thorax import KILOVOLT, thorax
 from lmtrack_ros.sources.source import SourceInfo
 
 _LANDMARKS = ("tumor", "dome_right", "clavicle_right")

@@ -14,8 +14,8 @@ from lmtrack_ros.phantoms import chest_ct
 from lmtrack_ros.phantoms.deformation import BodyState
 from lmtrack_ros.phantoms.fluoroscopy import PRESETS, FluoroscopyPhantom
 from lmtrack_ros.phantoms.phantom import PhantomParameters
-from lmtrack_ros.phantoms.projector import Layer
-from lmtrack_ros.phantoms.thorax import KILOVOLT
+from lmtrack_ros.phantoms.xray.projector import Layer
+from lmtrack_ros.phantoms.xray.thorax import KILOVOLT
 
 TIMES_S = (0.0, 0.9, 2.3)
 

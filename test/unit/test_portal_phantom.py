@@ -12,7 +12,7 @@ from lmtrack_ros.phantoms import chest_ct
 from lmtrack_ros.phantoms.deformation import BodyState
 from lmtrack_ros.phantoms.phantom import PhantomParameters
 from lmtrack_ros.phantoms.portal import PRESETS, PortalPhantom
-from lmtrack_ros.phantoms.projector import Layer
+from lmtrack_ros.phantoms.xray.projector import Layer
 
 SEED = 2
 PLANE_MM = 0.8

@@ -7,8 +7,8 @@ from scipy import ndimage
 from lmtrack_ros.core import frames
 from lmtrack_ros.core.geometry import Modality, Mount
 from lmtrack_ros.phantoms.deformation import BodyState, Deformation
-from lmtrack_ros.phantoms.projector import Layer, Projector, projection_geometry
-from lmtrack_ros.phantoms.solids import Grid, add_ellipsoid
+from lmtrack_ros.phantoms.xray.projector import Layer, Projector, projection_geometry
+from lmtrack_ros.phantoms.xray.solids import Grid, add_ellipsoid
 
 SIZE_PX = 96
 PIXEL_MM = 3.0

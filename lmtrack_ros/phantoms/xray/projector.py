@@ -29,7 +29,7 @@ from lmtrack_ros.core import frames
 from lmtrack_ros.core.frames import Array, View
 from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
 from lmtrack_ros.phantoms.deformation import BodyState, Deformation, Weights
-from lmtrack_ros.phantoms.solids import Grid, Volume
+from lmtrack_ros.phantoms.xray.solids import Grid, Volume
 
 Picture = NDArray[np.float32]
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lmtrack_ros.phantoms.projector import Picture
+from lmtrack_ros.phantoms.xray.projector import Picture
 
 
 @dataclass(frozen=True)

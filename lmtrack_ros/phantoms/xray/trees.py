@@ -3,8 +3,8 @@
 import numpy as np
 
 from lmtrack_ros.core.frames import Array
-from lmtrack_ros.phantoms.solids import Grid, Volume, add_tube, curve
-from lmtrack_ros.phantoms.thorax_skeleton import Cage
+from lmtrack_ros.phantoms.xray.skeleton import Cage
+from lmtrack_ros.phantoms.xray.solids import Grid, Volume, add_tube, curve
 
 _SIDES = (-1.0, 1.0)  # the patient's right, left
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.phantoms.deformation import Deformation
-from lmtrack_ros.phantoms.projector import Body, Layer
-from lmtrack_ros.phantoms.solids import Grid, Volume, add_ellipsoid
-from lmtrack_ros.phantoms.thorax import Beam
+from lmtrack_ros.phantoms.xray.projector import Body, Layer
+from lmtrack_ros.phantoms.xray.solids import Grid, Volume, add_ellipsoid
+from lmtrack_ros.phantoms.xray.thorax import Beam
 
 # labels of TotalSegmentator
 _LIVER, _TRACHEA, _HEART, _STERNUM, _RIGHT_CLAVICLE = 5, 16, 51, 116, 74

@@ -8,10 +8,10 @@ from scipy import ndimage
 
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.phantoms.deformation import Deformation
-from lmtrack_ros.phantoms.projector import Body, Layer
-from lmtrack_ros.phantoms.solids import Grid, Volume, add_ellipsoid, add_tube, curve, ellipsoid
-from lmtrack_ros.phantoms.thorax_skeleton import Cage, skeleton
-from lmtrack_ros.phantoms.thorax_trees import airways, grow_vessels
+from lmtrack_ros.phantoms.xray.projector import Body, Layer
+from lmtrack_ros.phantoms.xray.skeleton import Cage, skeleton
+from lmtrack_ros.phantoms.xray.solids import Grid, Volume, add_ellipsoid, add_tube, curve, ellipsoid
+from lmtrack_ros.phantoms.xray.trees import airways, grow_vessels
 
 _EXTENT_MM = (240.0, 486.0, 410.0)  # depth, height, width of all the body
 _ORGANS_EXTENT_MM = (180.0, 342.0, 276.0)  # and of what is inside the ribs

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmtrack_ros.core.frames import Array
-from lmtrack_ros.phantoms.solids import Grid, Volume, add_ellipsoid, add_tube, curve
+from lmtrack_ros.phantoms.xray.solids import Grid, Volume, add_ellipsoid, add_tube, curve
 
 VERTEBRAE = ("C5", "C6", "C7", *(f"T{i}" for i in range(1, 13)), *(f"L{i}" for i in range(1, 6)))
 _T5 = VERTEBRAE.index("T5")

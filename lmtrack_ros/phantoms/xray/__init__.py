@@ -1,0 +1,1 @@
+"""What radiographs are made of: a chest, its projection, the detector."""
