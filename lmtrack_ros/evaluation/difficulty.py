@@ -4,15 +4,17 @@ Each tracker follows every landmark from where it is on the first frame. An erro
 truth, of a real recording from the annotation on its certain frames, in mm over the axes on which the
 landmark is defined, at the last known position where the landmark is lost. Each sequence counts alike,
 real or simulated, however many frames and landmarks it has.
+
+Trackers take a patch of so many pixels. So a recording whose pixels are finer than the phantom's is also
+followed on the phantom's, and that is what the phantom is compared with.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +29,7 @@ from lmtrack_ros.evaluation.runs import follow
 from lmtrack_ros.evaluation.tracker_settings import tracker_parameters
 from lmtrack_ros.phantoms import PhantomParameters, open_phantom
 from lmtrack_ros.phantoms.export import frame_count
-from lmtrack_ros.sources import Source, SourceInfo, open_source
+from lmtrack_ros.sources import SourceInfo, open_source
 from lmtrack_ros.trackers import Tracker, create_tracker
 
 OWN_TRACKER = "correlation"
@@ -39,6 +41,8 @@ LEAST_RATIO = 0.7
 SEEDS = tuple(range(20))
 """The patients of a modality's default preset."""
 
+# pixels of no more than this part of another's are finer
+_ALIKE = 0.8
 _RESAMPLES = 1000
 _INTERVAL = (0.025, 0.975)
 
@@ -59,7 +63,7 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("ultrasound", ("us_kidney",), 10.0),
+    Setting("ultrasound", ("us_kidney",), 12.0),
     Setting("fluoroscopy", ("xray_chest",), 10.0),
     Setting("mr", ("cine_liver", "cine_thorax"), 25.0),
 )
@@ -132,13 +136,15 @@ class Difficulty:
     Attributes:
         setting: what was compared.
         tracker: its name.
-        real: one sequence for each recording.
+        real: one sequence for each recording, on pixels not much finer than the phantom's.
+        real_own_pixels: the same as they were recorded.
         simulated: one for each seed.
     """
 
     setting: Setting
     tracker: str
     real: Spread
+    real_own_pixels: Spread
     simulated: Spread
 
     @property
@@ -150,21 +156,6 @@ class Difficulty:
     def is_hard_enough(self) -> bool:
         """Whether the phantoms are not easier than the recordings."""
         return self.ratio >= LEAST_RATIO
-
-    def figures(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "modality": self.setting.modality,
-            "tracker": self.tracker,
-            "real_mean_mm": self.real.mean_mm,
-            "real_p95_mm": self.real.p95_mm,
-            "simulated_mean_mm": self.simulated.mean_mm,
-            "simulated_mean_interval_mm": self.simulated.mean_interval_mm,
-            "simulated_p95_mm": self.simulated.p95_mm,
-            "simulated_p95_interval_mm": self.simulated.p95_interval_mm,
-            "ratio": self.ratio,
-            "is_hard_enough": self.is_hard_enough,
-        }
 
 
 def measure(
@@ -189,7 +180,9 @@ def measure(
     for recording in setting.recordings:
         if not (data / recording).is_dir():
             raise UserError(f"no recording at '{data / recording}': give the folder with the real recordings")
+    pitch_mm = max(open_phantom(setting.modality).geometry.plane_spacing_mm[:2])
     jobs = [_Job(data / recording) for recording in setting.recordings]
+    jobs += [_Job(data / recording, pitch_mm=pitch_mm) for recording in setting.recordings]
     jobs += [_Job(setting.modality, seed, setting.seconds) for seed in seeds]
     found = []
     # a forked process may hang on a lock that a thread of this one held
@@ -199,12 +192,14 @@ def measure(
         for one in pool.map(_errors_mm, jobs):
             found.append(one)
             on_sequence()
-    real, simulated = found[: len(setting.recordings)], found[len(setting.recordings) :]
+    count = len(setting.recordings)
+    own, real, simulated = found[:count], found[count : 2 * count], found[2 * count :]
     return tuple(
         Difficulty(
             setting,
             tracker,
             Spread(tuple(e[tracker] for e in real)),
+            Spread(tuple(e[tracker] for e in own)),
             Spread(tuple(e[tracker] for e in simulated)),
         )
         for tracker in TRACKERS
@@ -213,26 +208,28 @@ def measure(
 
 def sequence_count(setting: Setting, seeds: Sequence[int] = SEEDS) -> int:
     """Return how many sequences are followed."""
-    return len(setting.recordings) + len(seeds)
+    return 2 * len(setting.recordings) + len(seeds)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One sequence: the folder of a recording, or the name, seed and duration of a phantom."""
+    """One sequence: a recording's folder and the pixel pitch to look at it on, or a phantom."""
 
     source: Path | str
     seed: int = 0
     seconds: float = 0.0
+    pitch_mm: float = 0.0
 
     def open(self) -> tuple["_Excerpt", Sequence[Annotation]]:
         """Return the frames and where the landmarks are in them."""
         if isinstance(self.source, Path):
             source = open_source(self.source)
-            frames = _Excerpt(source, None)
+            frames = _Excerpt(list(source), source.info)
             source.close()
-            return frames, read_annotations(self.source)
+            annotations = read_annotations(self.source)
+            return _on_pitch(frames, annotations, self.pitch_mm) if self.pitch_mm else (frames, annotations)
         phantom = open_phantom(self.source, PhantomParameters(seed=self.seed))
-        excerpt = _Excerpt(phantom, frame_count(phantom, self.seconds))
+        excerpt = _Excerpt(list(islice(phantom, frame_count(phantom, self.seconds))), phantom.info)
         truths = [phantom.truth(f.stamp_ns, i / phantom.info.rate_hz) for i, f in enumerate(excerpt)]
         marks: dict[str, dict[int, Mark]] = {}
         for number, truth in enumerate(truths):
@@ -242,17 +239,51 @@ class _Job:
 
 
 class _Excerpt:
-    """The first frames of a source, kept for several trackers."""
+    """Frames of a source, kept for several trackers."""
 
-    def __init__(self, source: Source, frames: int | None) -> None:
-        self._frames: Sequence[Frame] = list(islice(source, frames))
-        self.info = SourceInfo(source.info.name, source.info.geometry, source.info.rate_hz, len(self._frames))
+    def __init__(self, frames: Sequence[Frame], info: SourceInfo) -> None:
+        self._frames = frames
+        self.info = replace(info, geometry=frames[0].geometry, frames=len(frames))
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self._frames)
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _on_pitch(
+    excerpt: _Excerpt, annotations: Sequence[Annotation], pitch_mm: float
+) -> tuple[_Excerpt, Sequence[Annotation]]:
+    """Return a recording on coarser pixels; as it is where its own are not much finer."""
+    geometry = excerpt.info.geometry
+    assert geometry is not None
+    scale = geometry.plane_spacing_mm[0] / pitch_mm
+    if scale > _ALIKE:
+        return excerpt, annotations
+    column_mm, row_mm, slice_mm = geometry.spacing_mm
+    coarse = replace(geometry, spacing_mm=(column_mm / scale, row_mm / scale, slice_mm))
+
+    def moved(uv_px: tuple[float, ...]) -> tuple[float, float]:
+        column, row = ((v + 0.5) * scale - 0.5 for v in uv_px)
+        return column, row
+
+    frames = [
+        replace(
+            frame,
+            image=cv2.resize(frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA),
+            geometry=coarse,
+        )
+        for frame in excerpt
+    ]
+    marked = [
+        Annotation(
+            replace(a.landmark, uv_px=moved(a.landmark.uv_px)),
+            {number: replace(mark, uv_px=moved(mark.uv_px)) for number, mark in a.marks.items()},
+        )
+        for a in annotations
+    ]
+    return _Excerpt(frames, excerpt.info), marked
 
 
 def _errors_mm(job: _Job) -> Mapping[str, Array]:

@@ -27,7 +27,7 @@ def spread(*sequences):
 
 
 def difficulty(real, simulated, tracker="correlation", setting=SETTINGS[0]):
-    return Difficulty(setting, tracker, spread(real), spread(*simulated))
+    return Difficulty(setting, tracker, spread(real), spread(real), spread(*simulated))
 
 
 def test_each_sequence_counts_alike():
@@ -67,7 +67,7 @@ def test_phantoms_must_not_be_easier(simulated_mm, enough):
     one = difficulty([0.5, 1.5], [[simulated_mm], [simulated_mm]])
     assert one.ratio == pytest.approx(simulated_mm)
     assert one.is_hard_enough is enough
-    assert one.figures()["is_hard_enough"] is enough
+    assert one.is_hard_enough is enough
     assert ("**no**" in table([one])) is not enough
 
 
@@ -80,7 +80,7 @@ def measured(tmp_path_factory):
     setting = Setting("mr", ("same",), SECONDS)
     done = []
     found = measure(setting, data, (0, 1), 2, lambda: done.append(1))
-    assert len(done) == sequence_count(setting, (0, 1)) == 3
+    assert len(done) == sequence_count(setting, (0, 1)) == 4
     return found
 
 
@@ -116,6 +116,22 @@ def test_dome_is_scored_along_rows_alone():
     axes = {a.landmark.id: a.landmark.axes for a in annotations}
     assert axes["dome"] == (False, True)
     assert axes["portal_vein"] == (True, True)
+
+
+def test_finer_recording_is_also_followed_on_the_phantoms_pixels(tmp_path):
+    """On pixels twice as coarse, marks lie at the same places in mm."""
+    phantom = open_phantom("mr", PhantomParameters(preset="thorax"))
+    write(tmp_path / "fine", phantom.info, samples(phantom, 0.7))
+    fine, marks = _Job(tmp_path / "fine").open()
+    coarse, moved = _Job(tmp_path / "fine", pitch_mm=2.0).open()
+    (a, *_), (b, *_) = fine, coarse
+    assert b.image.shape == (135, 135)
+    assert b.geometry.spacing_mm[:2] == (2.0, 2.0)
+    for one, other in zip(marks, moved, strict=True):
+        at_mm = [(np.array(m.marks[0].uv_px) + 0.5) * s for m, s in ((one, 1.0), (other, 2.0))]
+        np.testing.assert_allclose(*at_mm, atol=1e-9)
+    same, _ = _Job(tmp_path / "fine", pitch_mm=1.1).open()
+    assert next(iter(same)).image.shape == a.image.shape
 
 
 def test_needs_the_recordings(tmp_path):
