@@ -64,7 +64,8 @@ def draw_overview(path: Path) -> None:
 
 
 def _draw_picture(axes: Axes, phantom: Phantom, title: str) -> None:
-    image, uv_px, masks = _shown(phantom, _TIME_S)
+    image, uv_px = _plane(phantom, _TIME_S, phantom.render(1, _TIME_S).image), _positions_px(phantom, _TIME_S)
+    masks = {name: _plane(phantom, _TIME_S, mask) for name, mask in phantom.masks(_TIME_S).items()}
     axes.imshow(image, cmap="gray", vmin=0, vmax=np.percentile(image, 99.7))
     for mask in masks.values():
         if mask.any() and not mask.all():
@@ -88,7 +89,7 @@ def _draw_strip(axes: Axes, phantom: Phantom) -> None:
     across_px = round(float(path_px[:, 1 - along].mean()))
     lines = []
     for time_s in times_s:
-        image, _, _ = _shown(phantom, time_s)
+        image = _plane(phantom, time_s, phantom.render(1, time_s).image)
         lines.append(image[across_px, :] if along == 0 else image[:, across_px])
     strip = np.stack(lines, axis=1)
     spacing_mm = phantom.geometry.plane_spacing_mm[along]
@@ -107,17 +108,12 @@ def _draw_strip(axes: Axes, phantom: Phantom) -> None:
     axes.set_ylabel("mm", fontsize=7)
 
 
-def _shown(
-    phantom: Phantom, time_s: float
-) -> tuple[NDArray[np.generic], Mapping[str, Array], Mapping[str, NDArray[np.bool_]]]:
-    """Return picture, landmarks and masks; of a volume, the slice through its first landmark."""
-    image = phantom.render(1, time_s).image
-    uv_px = _positions_px(phantom, time_s)
-    masks = phantom.masks(time_s)
+def _plane(phantom: Phantom, time_s: float, image: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return an image; of a volume, the slice through its first landmark."""
     if image.ndim == 2:
-        return image, uv_px, masks
-    at = _slice_of(phantom, time_s, len(image))
-    return image[at], uv_px, {name: mask[at] for name, mask in masks.items()}
+        return image
+    at = round(phantom.truth(1, time_s).estimates[0].uv_px[2])
+    return np.asarray(image[int(np.clip(at, 0, len(image) - 1))])
 
 
 def _positions_px(phantom: Phantom, time_s: float) -> Mapping[str, Array]:
@@ -131,7 +127,3 @@ def _positions_px(phantom: Phantom, time_s: float) -> Mapping[str, Array]:
 
 def _is_volume(phantom: Phantom) -> bool:
     return len(phantom.truth(1, 0.0).estimates[0].uv_px) == 3
-
-
-def _slice_of(phantom: Phantom, time_s: float, slices: int) -> int:
-    return int(np.clip(round(phantom.truth(1, time_s).estimates[0].uv_px[2]), 0, slices - 1))
