@@ -73,7 +73,7 @@ class Comparison:
 
 
 def compare(data: Path, pair: Pair, on_step: Callable[[], None] = lambda: None) -> Comparison:
-    """Measure a recording and the preset that imitates it, on the coarser of their pixel grids.
+    """Measure a recording and the preset that imitates it, on the coarser of their pixel grids, at one rate.
 
     Args:
         data: folder with the recordings.
@@ -86,10 +86,12 @@ def compare(data: Path, pair: Pair, on_step: Callable[[], None] = lambda: None) 
     folder = data / pair.recording
     if not folder.is_dir():
         raise UserError(f"no recording at '{folder}': give the folder with the real recordings (--data)")
-    phantoms = [
-        open_phantom(pair.modality, PhantomParameters(preset=pair.preset, seed=seed)) for seed in SEEDS
-    ]
     source = open_source(folder)
+    rate_hz = source.info.rate_hz
+    phantoms = [
+        open_phantom(pair.modality, PhantomParameters(preset=pair.preset, seed=seed, rate_hz=rate_hz))
+        for seed in SEEDS
+    ]
     spacing_mm = max(_pitch_mm(source), _pitch_mm(phantoms[0]))
     real_frames = _frames(source)
     source.close()
@@ -136,7 +138,7 @@ def write_page(folder: Path, compared: Sequence[Comparison], *, with_real_frames
         "",
         f"The first {FRAMES} frames of each recording, and of the preset that imitates it with seeds",
         f"{', '.join(map(str, SEEDS))}, of which the median counts; on the coarser of the two pixel grids",
-        "and inside the field of view. Black: real. Orange: simulated.",
+        "and inside the field of view, at the recording's frame rate. Black: real. Orange: simulated.",
     ]
     for modality in dict.fromkeys(one.pair.modality for one in compared):
         of_modality = [one for one in compared if one.pair.modality == modality]

@@ -56,7 +56,7 @@ class FluoroscopyPreset(Preset):
 
 
 _MOTION = MotionRange(peak_to_peak_mm=(16.0, 40.0), anterior_mm=(1.0, 6.0), period_s=(3.2, 5.5))
-_SLOW = MotionRange(peak_to_peak_mm=(16.0, 30.0), anterior_mm=(1.0, 4.0), period_s=(8.0, 13.0), power=(1, 1))
+_SLOW = MotionRange(peak_to_peak_mm=(22.0, 36.0), anterior_mm=(1.0, 4.0), period_s=(7.5, 12.0), power=(1, 1))
 """As patients breathe when they are told to, for a dynamic chest radiograph."""
 _FILM = Display(middle=0.2, gamma=1.4)
 _PANEL = Detector(photons=150000.0)
