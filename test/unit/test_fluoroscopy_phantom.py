@@ -10,10 +10,10 @@ from numpy.testing import assert_array_equal
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import Mount
-from lmtrack_ros.phantoms import chest_ct
 from lmtrack_ros.phantoms.deformation import BodyState
 from lmtrack_ros.phantoms.fluoroscopy import PRESETS, FluoroscopyPhantom
 from lmtrack_ros.phantoms.phantom import PhantomParameters
+from lmtrack_ros.phantoms.xray import chest_ct
 from lmtrack_ros.phantoms.xray.projector import Layer
 from lmtrack_ros.phantoms.xray.thorax import KILOVOLT
 

@@ -8,10 +8,10 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from lmtrack_ros.core import frames
-from lmtrack_ros.phantoms import chest_ct
 from lmtrack_ros.phantoms.deformation import BodyState
 from lmtrack_ros.phantoms.phantom import PhantomParameters
 from lmtrack_ros.phantoms.portal import PRESETS, PortalPhantom
+from lmtrack_ros.phantoms.xray import chest_ct
 from lmtrack_ros.phantoms.xray.projector import Layer
 
 SEED = 2
