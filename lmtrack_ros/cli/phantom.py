@@ -20,9 +20,10 @@ from lmtrack_ros.phantoms.export import frame_count, samples, write
 from lmtrack_ros.phantoms.insertion import insert
 from lmtrack_ros.phantoms.motion import EVENTS, MotionParameters, MotionRange, open_motion
 from lmtrack_ros.phantoms.target_appearance import TargetParameters
-from lmtrack_ros.sources import open_source
+from lmtrack_ros.sources import CAMERA_PREFIX, PHANTOM_PREFIX, open_source
 
 _SECONDS = 20.0
+_MOST_SECONDS = 86_400.0
 _MEASURED = ("ultrasound", "fluoroscopy", "mr")
 
 T = TypeVar("T")
@@ -122,14 +123,13 @@ def _configure_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _motion(arguments: argparse.Namespace) -> dict[str, Any]:
-    if arguments.trace:
-        return {"kind": "trace", "trace": arguments.trace}
-    return {"events": arguments.event}
+    said: dict[str, Any] = {"events": arguments.event}
+    return {**said, "kind": "trace", "trace": arguments.trace} if arguments.trace else said
 
 
 def _write_phantom(arguments: argparse.Namespace) -> int:
-    if not 0 < arguments.seconds < float("inf"):
-        raise UserError("--seconds must be positive")
+    if not 0 < arguments.seconds <= _MOST_SECONDS:
+        raise UserError(f"--seconds must be positive, and at most {_MOST_SECONDS:g}")
     said = {
         "preset": arguments.preset,
         "seed": arguments.seed,
@@ -150,6 +150,8 @@ def _insert(arguments: argparse.Namespace) -> int:
     target = build(TargetParameters, dict(_setting(text) for text in arguments.target), "--target")
     moves = build(MotionParameters, _motion(arguments), "motion")
     motion = open_motion(moves, MotionRange(), arguments.seed)
+    if arguments.input.startswith((CAMERA_PREFIX, PHANTOM_PREFIX)):
+        raise UserError(f"{arguments.input} never ends: a target is put into files and recordings only")
     source = open_source(arguments.input, **source_options(arguments))
     try:
         column, row = arguments.at
@@ -192,7 +194,7 @@ def _likeness(arguments: argparse.Namespace) -> int:
     pairs = [p for p in report.PAIRS if arguments.modality in (None, p.modality)]
     with _progress("likeness", report.STEPS * len(pairs)) as advance:
         compared = [report.compare(arguments.data, pair, advance) for pair in pairs]
-    report.write_page(folder, compared, with_real_frames=arguments.with_frames)
+    report.write_page(folder, _page("likeness", arguments), compared, with_real_frames=arguments.with_frames)
     sys.stdout.write(report.table(compared) + "\n")
     return 0
 
@@ -208,10 +210,16 @@ def _difficulty(arguments: argparse.Namespace) -> int:
             for setting in settings
             for one in difficulty.measure(setting, arguments.data, on_sequence=advance)
         ]
-    difficulty_report.write_table(folder / "difficulty.md", measured, difficulty.SEEDS)
-    difficulty_report.draw(folder / "difficulty.png", measured)
+    page = _page("difficulty", arguments)
+    difficulty_report.write_table(folder / f"{page}.md", measured, difficulty.SEEDS)
+    difficulty_report.draw(folder / f"{page}.png", measured)
     sys.stdout.write(difficulty_report.table(measured) + "\n")
     return 0
+
+
+def _page(name: str, arguments: argparse.Namespace) -> str:
+    """Return the name of the page; that of one modality alone does not take the place of the whole."""
+    return f"{name}_of_{arguments.modality}" if arguments.modality else name
 
 
 def _folder(path: Path) -> Path:

@@ -125,11 +125,12 @@ def table(comparisons: Sequence[Comparison]) -> str:
     return "\n".join(lines)
 
 
-def write_page(folder: Path, compared: Sequence[Comparison], *, with_real_frames: bool) -> None:
-    """Write ``likeness.md`` and a figure for each modality.
+def write_page(folder: Path, page: str, compared: Sequence[Comparison], *, with_real_frames: bool) -> None:
+    """Write a Markdown page and a figure for each modality.
 
     Args:
         folder: to write to.
+        page: name of the page.
         compared: of any modalities.
         with_real_frames: as of :func:`draw`.
     """
@@ -145,7 +146,7 @@ def write_page(folder: Path, compared: Sequence[Comparison], *, with_real_frames
         name = f"likeness_{modality}.png"
         draw(folder / name, of_modality, with_real_frames=with_real_frames)
         lines += ["", f"## {modality}", "", f"![{modality}]({name})", "", table(of_modality)]
-    (folder / "likeness.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / f"{page}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def draw(path: Path, comparisons: Sequence[Comparison], *, with_real_frames: bool) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.core.geometry import Mount
 from lmtrack_ros.core.records import Frame, LandmarkSet, MarkedLandmarks
 from lmtrack_ros.phantoms.phantom import Phantom, marked
 from lmtrack_ros.recording import (
@@ -111,33 +112,38 @@ def _write_folder(path: Path, info: SourceInfo, shown: Iterable[Sample]) -> int:
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     if partial.exists():
         raise UserError(f"{partial} is left from an interrupted run: remove it")
-    (partial / "frames").mkdir(parents=True)
+    assert info.geometry is not None
+    if info.geometry.mount is not Mount.ROOM:
+        raise UserError(f"a folder cannot say that the imager moves: give {path.name}{LONE_FILE_SUFFIX}")
     try:
+        (partial / "frames").mkdir(parents=True)
         count = _fill(partial, info, shown)
         os.replace(partial, path)
     except BaseException:
-        shutil.rmtree(partial)
+        shutil.rmtree(partial, ignore_errors=True)
         raise
     return count
 
 
 def _fill(folder: Path, info: SourceInfo, shown: Iterable[Sample]) -> int:
     count = 0
-    is_volume = False
+    suffix = ""
     with (folder / landmarks.FILE_NAME).open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         for sample in shown:
-            is_volume = sample.frame.image.ndim == 3
+            image = sample.frame.image
             if not count:
-                columns = _COLUMNS if is_volume else [c for c in _COLUMNS if c != "z_px"]
+                suffix = ".png" if image.ndim == 2 and image.dtype in (np.uint8, np.uint16) else ".mha"
+                columns = _COLUMNS if image.ndim == 3 else [c for c in _COLUMNS if c != "z_px"]
                 table.writerow([*columns, *_POSITION_COLUMNS])
             table.writerows(_rows(count, sample))
-            _write_image(folder / "frames", count, sample.frame.image)
+            _write_image(folder / "frames" / f"{count:06d}{suffix}", image)
             for name, mask in sample.masks.items():
                 (folder / "masks" / name).mkdir(parents=True, exist_ok=True)
-                _write_image(folder / "masks" / name, count, mask.astype(np.uint8) * 255)
+                of_mask = ".png" if mask.ndim == 2 else ".mha"
+                _write_image(folder / "masks" / name / f"{count:06d}{of_mask}", mask.astype(np.uint8) * 255)
             count += 1
-    described = {"images": "frames/*.mha" if is_volume else "frames/*.png", **_description(info)}
+    described = {"images": f"frames/*{suffix}", **_description(info)}
     (folder / sequence.FILE_NAME).write_text(
         yaml.safe_dump(described, sort_keys=False, default_flow_style=None), encoding="utf-8"
     )
@@ -154,12 +160,14 @@ def _rows(index: int, sample: Sample) -> Iterator[list[Any]]:
         yield [index, estimate.id, *pixels, int(inside), "0.0", axes, *position]
 
 
-def _write_image(folder: Path, index: int, image: NDArray[Any]) -> None:
-    name = str(folder / f"{index:06d}")
-    if image.ndim == 3:
-        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(image), f"{name}.mha", useCompression=True)
-    elif not cv2.imwrite(f"{name}.png", image, (cv2.IMWRITE_PNG_COMPRESSION, 3)):
-        raise UserError(f"cannot write {name}.png")
+def _write_image(path: Path, image: NDArray[Any]) -> None:
+    try:
+        if path.suffix == ".mha":
+            SimpleITK.WriteImage(SimpleITK.GetImageFromArray(image), str(path), useCompression=True)
+        elif not cv2.imwrite(str(path), image, (cv2.IMWRITE_PNG_COMPRESSION, 3)):
+            raise UserError(f"cannot write {path}")
+    except RuntimeError as error:  # of ITK, for a full disk too
+        raise UserError(f"cannot write {path}: {' '.join(str(error).split())}") from error
 
 
 def _description(info: SourceInfo) -> dict[str, Any]:

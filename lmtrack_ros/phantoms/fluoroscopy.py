@@ -85,7 +85,7 @@ PRESETS = {
         12.0, _MOTION, 256, 1.9, _PANEL, _FILM, is_real=True,
     ),
     "low_dose": FluoroscopyPreset(
-        "on-board fluoroscopy of low dose from any side, bones black",
+        "on-board fluoroscopy of low dose from in front or obliquely, bones black",
         7.0, _MOTION, 256, 2.0, Detector(photons=900.0, blur_mm=1.0, scatter=1.2),
         Display(middle=0.12, gamma=1.0, positive=True), gantry_deg=(-60.0, 60.0), arms_raised=True,
     ),

@@ -54,6 +54,8 @@ def insert(
         raise UserError(f"{name}: the pixel spacing is unknown, so the target has no size in it")
     if first.image.ndim != 2:
         raise UserError(f"{name} holds volumes: a target can be put into 2-D images only")
+    if not np.isfinite(start_px).all():
+        raise UserError(f"the target must start at a pixel, not at {start_px}")
     path = _Path(first, start_px, motion, target)
     path.check(source.info)
     appearance = open_appearance(target, first, path.at(0.0, first.geometry, first.image.shape), seed)

@@ -22,6 +22,8 @@ _WHOLE_BREATHS = ("deep_breath", "breath_hold")
 # of the heart's period, how long it contracts
 _SYSTOLE = 0.4
 _HOLD_S = 12.0
+# beyond, tissue would fold
+_FARTHEST_MM = 80.0
 _S_PER_MIN = 60.0
 
 
@@ -94,6 +96,8 @@ class MotionParameters:
     def __post_init__(self) -> None:
         if (self.kind == MotionKind.TRACE) != bool(self.trace):
             raise ValueError("a trace needs both kind 'trace' and the file's name")
+        if self.trace and self.events:
+            raise ValueError("a trace moves as it was recorded: leave out the events")
         _parse(self.events)
 
 
@@ -160,7 +164,12 @@ def open_motion(parameters: MotionParameters, usual: MotionRange, seed: int) -> 
         UserError: the trace cannot be read.
     """
     if parameters.kind == MotionKind.TRACE:
-        return Trace(*read_trace(Path(parameters.trace)), heart_rate_hz=parameters.heart_rate_hz)
+        time_s, position_mm = read_trace(Path(parameters.trace))
+        if np.abs(position_mm - position_mm[0]).max() > _FARTHEST_MM:
+            raise UserError(
+                f"'{parameters.trace}' leads more than {_FARTHEST_MM:g} mm away: no body moves so far"
+            )
+        return Trace(time_s, position_mm, heart_rate_hz=parameters.heart_rate_hz)
     if parameters.kind == MotionKind.PRESET:
         parameters = replace(usual.draw(np.random.default_rng((seed, 1))), events=parameters.events)
     return Breathing(parameters, seed)

@@ -195,7 +195,7 @@ def _pose(pose: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
     try:
         rows = np.array(pose, dtype=float).reshape(3, 4)
         frames.rigid(rows[:, :3], rows[:, 3])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(
             f"pose must be three rows of a rigid transform, four numbers each, not {pose!r}"
         ) from None

@@ -57,7 +57,7 @@ def test_heart_shrinks_towards_its_centre() -> None:
     assert inwards[-1] < 0.01
 
 
-@pytest.mark.parametrize("diaphragm_mm", [(0, 20, 0), (2, -40, 8), (-1, -15, 3)])
+@pytest.mark.parametrize("diaphragm_mm", [(0, 20, 0), (2, -40, 8), (-1, -15, 3), (0, -80, 10)])
 def test_origin_undoes_the_displacement(diaphragm_mm: tuple[float, float, float]) -> None:
     state = BodyState(np.array(diaphragm_mm, dtype=float), 1.2, 0.7)
     points = np.random.default_rng(0).uniform(-150, 150, (500, 3))

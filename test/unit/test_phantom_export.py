@@ -1,6 +1,7 @@
 """Phantoms written as recordings and folders: what is read back is what was shown."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -134,3 +135,20 @@ def test_pose_must_be_rigid(phantom: Phantom, shown: list[Sample], tmp_path: Pat
     )
     with pytest.raises(UserError, match="rigid transform"):
         open_source(tmp_path / "f")
+
+
+def test_float_frames_keep_their_values(phantom: Phantom, shown: list[Sample], tmp_path: Path) -> None:
+    bright = [
+        Sample(replace(s.frame, image=s.frame.image.astype(np.float32) * 40 - 900), s.truth, s.masks)
+        for s in shown
+    ]
+    write(tmp_path / "f", phantom.info, bright)
+    for frame, sample in zip(open_source(tmp_path / "f"), bright, strict=True):
+        np.testing.assert_array_equal(frame.image, sample.frame.image)
+
+
+def test_folder_cannot_hold_an_imager_on_the_couch(tmp_path: Path) -> None:
+    phantom = open_phantom("ultrasound", PhantomParameters(preset="demo", mount="couch"))
+    with pytest.raises(UserError, match=r"give f\.mcap"):
+        write(tmp_path / "f", phantom.info, samples(phantom, 0.1))
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,6 @@
 """Chest and upper abdomen in three dimensions, analytic, as the signal that each tissue gives.
 
-Coordinates are those of the body that ``mr_wall`` describes.
+Coordinates are those of the body that ``mr/wall.py`` describes.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Where the vessels of liver and lungs run, in the coordinates of the body that ``mr_wall`` describes."""
+"""Where the vessels of liver and lungs run, in the coordinates of the body that ``mr/wall.py`` describes."""
 
 from collections.abc import Mapping
 from itertools import pairwise

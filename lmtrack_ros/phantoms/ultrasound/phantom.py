@@ -59,7 +59,6 @@ class UltrasoundPhantom(Phantom):
             probe, preset.density_mm2, face_px, preset.size_px, spacing_mm, preset.background, rng
         )
         self._gain = np.float32(10.0 ** (rng.uniform(*preset.gain_db) / 20.0))
-        self._dropout = preset.dropout
         share = _SWAY_HZ**-0.6
         self._sway_mm = preset.sway_mm * np.sqrt(2.0 * share / share.sum())
         self._sway_phases = rng.uniform(0, 2 * np.pi, len(_SWAY_HZ))

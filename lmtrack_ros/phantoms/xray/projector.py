@@ -28,14 +28,13 @@ from scipy import ndimage
 from lmtrack_ros.core import frames
 from lmtrack_ros.core.frames import Array, View
 from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
-from lmtrack_ros.phantoms.deformation import BodyState, Deformation, Weights
+from lmtrack_ros.phantoms.deformation import CLOSE_MM, MOST_STEPS, BodyState, Deformation, Weights
 from lmtrack_ros.phantoms.xray.solids import Grid, Volume
 
 Picture = NDArray[np.float32]
 
 _NODE_MM = 11.0  # about the pitch of the coarse grid
 _LEVEL_MM = 14.0  # between its depths
-_STEPS = 9  # the iteration contracts by at least a third a step
 _SLICE_MM = 3.2
 
 
@@ -235,11 +234,14 @@ class Projector:
         moved = np.zeros((*rays.shape[:-1], 3))
         seen = np.empty_like(moved)
         seen[..., 2] = depth
-        for _ in range(_STEPS):
+        for _ in range(MOST_STEPS):
+            before = moved
             scale = 1.0 + (depth + moved[..., 2] + couch[2]) / self._sad_mm
             seen[..., :2] = rays * scale[..., None] - moved[..., :2] - couch[:2]
             at_mm = seen @ self._rotation.T
             moved = weigh(at_mm).displacement_mm(state, self._deformation.chest_mm) @ self._rotation
+            if np.abs(moved - before).max() < CLOSE_MM:
+                break
         return seen[..., :2]
 
 

@@ -274,6 +274,8 @@ def _gas(grid: Grid, gas: Volume, domes_mm: Array, rng: np.random.Generator) -> 
         at = at + rng.normal((0.0, -8.0, 0.0), (11.0, 8.0, 6.0))
         at[0] = np.clip(at[0], 30.0, 95.0)
         add_ellipsoid(grid, gas, at, rng.uniform(5.0, 13.0, 3))
+    # what is cut off there would be repeated below
+    gas[:, -1] = 0.0
 
 
 def _place_tumor(
