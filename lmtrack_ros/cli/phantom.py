@@ -20,6 +20,7 @@ from lmtrack_ros.phantoms.export import frame_count, samples, write
 from lmtrack_ros.phantoms.insertion import insert
 from lmtrack_ros.phantoms.motion import EVENTS, MotionParameters, MotionRange, open_motion
 from lmtrack_ros.phantoms.target_appearance import TargetParameters
+from lmtrack_ros.recording import LONE_FILE_SUFFIX
 from lmtrack_ros.sources import CAMERA_PREFIX, PHANTOM_PREFIX, open_source
 
 _SECONDS = 20.0
@@ -138,7 +139,9 @@ def _write_phantom(arguments: argparse.Namespace) -> int:
     }
     phantom = open_phantom(arguments.kind, build(PhantomParameters, said, f"phantom {arguments.kind}"))
     shown = _tracked(
-        samples(phantom, arguments.seconds), phantom.info.name, frame_count(phantom, arguments.seconds)
+        samples(phantom, arguments.seconds, with_masks=arguments.out.suffix != LONE_FILE_SUFFIX),
+        phantom.info.name,
+        frame_count(phantom, arguments.seconds),
     )
     count = write(arguments.out, phantom.info, shown)
     names = ", ".join(phantom.positions_mm(0.0))

@@ -51,11 +51,12 @@ class Sample(NamedTuple):
     edges: Collection[str] = ()
 
 
-def samples(phantom: Phantom, seconds: float) -> Iterator[Sample]:
-    """Yield what a phantom shows at its own rate, the couch at zero."""
+def samples(phantom: Phantom, seconds: float, *, with_masks: bool = True) -> Iterator[Sample]:
+    """Yield what a phantom shows at its own rate, the couch at zero; a recording needs no masks."""
     for index, frame in enumerate(islice(phantom, frame_count(phantom, seconds))):
         time_s = index / phantom.info.rate_hz
-        yield Sample(frame, phantom.truth(frame.stamp_ns, time_s), phantom.masks(time_s), phantom.edges)
+        masks = phantom.masks(time_s) if with_masks else {}
+        yield Sample(frame, phantom.truth(frame.stamp_ns, time_s), masks, phantom.edges)
 
 
 def frame_count(phantom: Phantom, seconds: float) -> int:

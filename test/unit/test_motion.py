@@ -278,3 +278,13 @@ def test_patients_of_a_preset_differ_within_its_range() -> None:
     exact = MotionRange.exactly(15.0, 3.0, 4.0).draw(np.random.default_rng(0))
     regular = MotionParameters(kind="breathing", heart_rate_hz=exact.heart_rate_hz)
     assert exact == regular
+
+
+def test_trace_that_leads_out_of_the_body_is_refused(tmp_path: Path) -> None:
+    write_trace(tmp_path / "far.csv", np.array([0.0, 1.0]), np.array([[5.0, 0.0, 0.0], [5.0, 90.0, 0.0]]))
+    with pytest.raises(UserError, match="no body moves so far"):
+        UltrasoundPhantom(
+            PhantomParameters(
+                preset="demo", motion=MotionParameters(kind="trace", trace=str(tmp_path / "far.csv"))
+            )
+        )
