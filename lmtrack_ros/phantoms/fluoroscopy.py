@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.geometry import Modality, Mount
 from lmtrack_ros.phantoms.deformation import BodyState
-from lmtrack_ros.phantoms.motion import MotionRange, open_motion
+from lmtrack_ros.phantoms.motion import MotionRange
 from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, Preset, preset_of
 from lmtrack_ros.phantoms.xray.chest_ct import ct_chest
 from lmtrack_ros.phantoms.xray.projector import Projector, projection_geometry
 from lmtrack_ros.phantoms.xray.radiograph import Detector, Display
 from lmtrack_ros.phantoms.xray.thorax import KILOVOLT, thorax
-from lmtrack_ros.sources.source import SourceInfo
 
 _LANDMARKS = ("tumor", "dome_right", "clavicle_right")
 _MASK_MM = 3.0  # of tumour in a ray, for a pixel to show it
@@ -120,11 +119,7 @@ class FluoroscopyPhantom(Phantom):
         else:
             step_mm = max(_VOXEL_PX * geometry.plane_spacing_mm[0], _FINEST_VOXEL_MM)
             self._body = thorax(rng, KILOVOLT, preset.chest_mm, step_mm, preset.arms_raised)
-        super().__init__(
-            SourceInfo("phantom:fluoroscopy", geometry, parameters.rate_hz or preset.rate_hz, frames=None),
-            open_motion(parameters.motion, preset.motion, parameters.seed),
-            parameters.seed,
-        )
+        super().__init__("fluoroscopy", geometry, preset, parameters)
         self._preset = preset
         self._drift = rng.uniform(0.0, 0.02), rng.uniform(0.0, 2 * np.pi)
         self._projector = Projector(self._body.deformation, geometry, preset.size_px)

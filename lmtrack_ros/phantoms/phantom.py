@@ -14,7 +14,7 @@ from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
 from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.core.records import NS_PER_S, Estimate, Frame, Landmark, LandmarkSet, Status
-from lmtrack_ros.phantoms.motion import Motion, MotionParameters, MotionRange
+from lmtrack_ros.phantoms.motion import MotionParameters, MotionRange, open_motion
 from lmtrack_ros.sources.source import SourceInfo
 
 _START_NS = NS_PER_S  # a zero stamp would mean "not set"
@@ -80,20 +80,25 @@ class Phantom(ABC):
     and of the couch, to the bit.
 
     Args:
-        info: what is known before the first frame; its geometry says what the imager is fixed to.
-        motion: of diaphragm and heart.
-        seed: of the noise.
+        name: of the modality.
+        geometry: where the pixels lie, and what the imager is fixed to.
+        preset: says rate and motion where the parameters do not.
+        parameters: of the phantom.
+
+    Raises:
+        UserError: the trace cannot be read.
     """
 
     edges: ClassVar[frozenset[str]] = frozenset()
     """Landmarks on an edge that runs along the columns, such as a dome: what shows of them is their row."""
 
-    def __init__(self, info: SourceInfo, motion: Motion, seed: int) -> None:
-        assert info.geometry is not None
-        self.info = info
-        self.motion = motion
-        self.geometry: ImageGeometry = info.geometry
-        self._seed = seed
+    def __init__(
+        self, name: str, geometry: ImageGeometry, preset: Preset, parameters: PhantomParameters
+    ) -> None:
+        self.info = SourceInfo(f"phantom:{name}", geometry, parameters.rate_hz or preset.rate_hz, frames=None)
+        self.motion = open_motion(parameters.motion, preset.motion, parameters.seed)
+        self.geometry = geometry
+        self._seed = parameters.seed
 
     @abstractmethod
     def positions_mm(self, time_s: float) -> Mapping[str, Array]:

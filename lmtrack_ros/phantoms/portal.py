@@ -16,13 +16,12 @@ from lmtrack_ros.core import frames
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.geometry import Modality, Mount
 from lmtrack_ros.phantoms.deformation import BodyState
-from lmtrack_ros.phantoms.motion import MotionRange, open_motion
+from lmtrack_ros.phantoms.motion import MotionRange
 from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, Preset, preset_of
 from lmtrack_ros.phantoms.xray.chest_ct import ct_chest
 from lmtrack_ros.phantoms.xray.projector import Picture, Projector, projection_geometry
 from lmtrack_ros.phantoms.xray.radiograph import Detector, Display
 from lmtrack_ros.phantoms.xray.thorax import MEGAVOLT, PLANNING, thorax
-from lmtrack_ros.sources.source import SourceInfo
 
 _SIZE_PX = 384
 _PIXEL_MM = 1.2
@@ -103,11 +102,7 @@ class PortalPhantom(Phantom):
         geometry = projection_geometry(
             Modality.PORTAL, _SIZE_PX, _PIXEL_MM, preset.gantry_deg, Mount(parameters.mount)
         )
-        super().__init__(
-            SourceInfo("phantom:portal", geometry, parameters.rate_hz or preset.rate_hz, frames=None),
-            open_motion(parameters.motion, preset.motion, parameters.seed),
-            parameters.seed,
-        )
+        super().__init__("portal", geometry, preset, parameters)
         rng = np.random.default_rng((parameters.seed, 3))
         beam = PLANNING if preset.is_reference else MEGAVOLT
         if preset.is_real:

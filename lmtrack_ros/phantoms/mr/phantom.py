@@ -12,14 +12,12 @@ from lmtrack_ros.core import frames
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
 from lmtrack_ros.phantoms.deformation import BodyState, Deformation
-from lmtrack_ros.phantoms.motion import open_motion
 from lmtrack_ros.phantoms.mr.anatomy import HEART_MM, Anatomy, Layers
 from lmtrack_ros.phantoms.mr.grid import CubicSpline, SliceGrid, sampled
 from lmtrack_ros.phantoms.mr.imaging import Imaging
 from lmtrack_ros.phantoms.mr.presets import PRESETS
 from lmtrack_ros.phantoms.mr.vessels import inside
 from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, preset_of
-from lmtrack_ros.sources.source import SourceInfo
 
 _MARGIN_MM = 45.0  # how far the anatomy reaches beyond the picture
 _PLANES = 17
@@ -65,11 +63,7 @@ class MrPhantom(Phantom):
             mount=Mount(parameters.mount),
             pose=pose,
         )
-        super().__init__(
-            SourceInfo("phantom:mr", geometry, parameters.rate_hz or preset.rate_hz, frames=None),
-            open_motion(parameters.motion, preset.motion, parameters.seed),
-            parameters.seed,
-        )
+        super().__init__("mr", geometry, preset, parameters)
         rng = np.random.default_rng((parameters.seed, 20))
         axes = pose[:3, :3]
         self._isocenter_mm = np.array(preset.build.isocenter_mm)

@@ -9,14 +9,12 @@ from lmtrack_ros.core import frames
 from lmtrack_ros.core.frames import Array, View
 from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
 from lmtrack_ros.phantoms.deformation import BodyState
-from lmtrack_ros.phantoms.motion import open_motion
 from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, preset_of
 from lmtrack_ros.phantoms.ultrasound.anatomy import Ellipse, Face, Shadow
 from lmtrack_ros.phantoms.ultrasound.contact import Contact
 from lmtrack_ros.phantoms.ultrasound.presets import PRESETS
 from lmtrack_ros.phantoms.ultrasound.probe import Beamformer
 from lmtrack_ros.phantoms.ultrasound.scatterers import SLAB_MM, Echoes, Scatterers
-from lmtrack_ros.sources.source import SourceInfo
 
 _MARGIN = 1 / 6  # of the field's depth: how far the anatomy reaches beyond the field
 _SWAY_HZ = np.geomspace(0.2, 8.0, 14)
@@ -45,11 +43,7 @@ class UltrasoundPhantom(Phantom):
         geometry = ImageGeometry(
             Modality.ULTRASOUND, (spacing_mm, spacing_mm, 0.0), mount=Mount(parameters.mount), pose=self._pose
         )
-        super().__init__(
-            SourceInfo("phantom:ultrasound", geometry, parameters.rate_hz or preset.rate_hz, frames=None),
-            open_motion(parameters.motion, preset.motion, parameters.seed),
-            parameters.seed,
-        )
+        super().__init__("ultrasound", geometry, preset, parameters)
         rng = np.random.default_rng((parameters.seed, 10))
         face_px = (float(center_px[0]), preset.face_mm / spacing_mm)
         self._face = Face(float(center_px[1]) * spacing_mm - preset.face_mm, probe.radius_mm, probe.depth_mm)

@@ -12,14 +12,13 @@ from scipy.signal import lfilter
 from lmtrack_ros.core import frames
 from lmtrack_ros.core.frames import Array, View
 from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
-from lmtrack_ros.phantoms.motion import MotionRange, open_motion
+from lmtrack_ros.phantoms.motion import MotionRange
 from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, Preset, preset_of
 from lmtrack_ros.phantoms.volume_ultrasound.head import SCALP_MM, FetalHead
 from lmtrack_ros.phantoms.volume_ultrasound.pose import FetalPose
 from lmtrack_ros.phantoms.volume_ultrasound.swept_probe import ScanConverter, SweptProbe
 from lmtrack_ros.phantoms.volume_ultrasound.tissue import Grid, HeadGrid, blur, draw_tissue, speckle
 from lmtrack_ros.phantoms.volume_ultrasound.uterus import Uterus
-from lmtrack_ros.sources.source import SourceInfo
 
 
 @dataclass(frozen=True)
@@ -138,13 +137,7 @@ class VolumeUltrasoundPhantom(Phantom):
             mount=Mount(parameters.mount),
             pose=frames.rigid(axes, -axes @ centre_mm),
         )
-        super().__init__(
-            SourceInfo(
-                "phantom:volume_ultrasound", geometry, parameters.rate_hz or preset.rate_hz, frames=None
-            ),
-            open_motion(parameters.motion, preset.motion, seed),
-            seed,
-        )
+        super().__init__("volume_ultrasound", geometry, preset, parameters)
         rng = np.random.default_rng((seed, 3))
         self.head = FetalHead.draw(rng)
         self._probe = SweptProbe.at_resolution(preset.shape, preset.spacing_mm, preset.grid_mm)
