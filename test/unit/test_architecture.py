@@ -15,9 +15,11 @@ PACKAGE = Path(__file__).resolve().parents[2] / "lmtrack_ros"
 LAYERS = (
     ("core",),
     ("interface", "configuration"),
+    ("inference",),
     ("gating", "trackers", "sources", "phantoms", "recording", "message_types"),
+    ("models",),
     ("parameters",),
-    ("pipeline", "replay", "graph", "evaluation"),
+    ("pipeline", "replay", "graph", "evaluation", "training"),
     ("ros",),
     ("nodes", "cli"),
 )

@@ -1,0 +1,31 @@
+"""Models by name: one folder per paper, each declared by a ``MODEL`` that does not load torch."""
+
+from importlib import import_module
+
+from lmtrack_ros.core.errors import unknown_name
+from lmtrack_ros.models.model import Configuration, Model
+
+_MODELS = {
+    "template_matching": "lmtrack_ros.models.template_matching:MODEL",
+}
+
+
+def model_names() -> tuple[str, ...]:
+    """Return the names that :func:`find_model` knows, sorted."""
+    return tuple(sorted(_MODELS))
+
+
+def find_model(name: str) -> Model:
+    """Return what is declared of a model.
+
+    Raises:
+        UserError: there is no model of that name.
+    """
+    if name not in _MODELS:
+        raise unknown_name("model", name, _MODELS)
+    module, _, attribute = _MODELS[name].partition(":")
+    declared: Model = getattr(import_module(module), attribute)
+    return declared
+
+
+__all__ = ["Configuration", "Model", "find_model", "model_names"]

@@ -1,0 +1,62 @@
+"""What a model says of itself before anything heavy is loaded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from lmtrack_ros.core.parameters import parameter
+
+if TYPE_CHECKING:
+    from lmtrack_ros.models.trainee import Trainee
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What every model's configuration has; each model adds its own fields.
+
+    Together with the weights it is all that is needed to build the network again.
+    """
+
+    epochs: int = parameter(
+        100, "how many epochs to train; after each one the network is validated", minimum=1
+    )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as ``lmtrack train`` and ``lmtrack models`` know it.
+
+    Attributes:
+        name: of its folder in ``models/``.
+        summary: one line: what it does, and whose it is.
+        modalities: that it is made for.
+        data: data sets it can make by itself, the default first: name to a few words. A model that
+            trains on a user's own images takes folders beside these.
+        presets: sizes by name, the default first: ``realtime``, that of the shipped weights, and
+            ``paper``, the publication's own.
+        trainee: ``module:Class`` of its :class:`~lmtrack_ros.models.trainee.Trainee`.
+    """
+
+    name: str
+    summary: str
+    modalities: tuple[str, ...]
+    data: Mapping[str, str]
+    presets: Mapping[str, Configuration]
+    trainee: str
+
+    @property
+    def configuration(self) -> type[Configuration]:
+        """Return the class of its configuration."""
+        return type(next(iter(self.presets.values())))
+
+    @property
+    def weights_folder(self) -> Path:
+        """Return where its shipped weights lie."""
+        return Path(__file__).parent / self.name / "weights"
+
+    def trainee_class(self) -> "type[Trainee]":
+        """Import and return the class that trains it."""
+        module, _, attribute = self.trainee.partition(":")
+        return cast("type[Trainee]", getattr(import_module(module), attribute))
