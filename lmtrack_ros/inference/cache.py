@@ -1,0 +1,101 @@
+"""Engines on disk, so that only the first start on a machine waits for their building."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import torch
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+_LIBRARIES = ("lmtrack_ros", "torch", "openvino", "torch-tensorrt")
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+def default_directory() -> Path:
+    """Return where engines are kept: below the user's cache directory."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "lmtrack_ros" / "engines"
+
+
+def digest_of(**what: Any) -> str:
+    """Return a name for what depends on plain values, the library versions and the machine."""
+    depends = {"versions": {name: _version(name) for name in _LIBRARIES}, "machine": _machine(), **what}
+    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+
+
+def digest_of_network(network: nn.Module) -> str:
+    """Return a name for the layers and weights of a network."""
+    digest = hashlib.sha256(f"{type(network).__qualname__} {network!r}".encode())
+    for name, value in network.state_dict().items():
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+def _machine() -> Mapping[str, Any]:
+    cuda = torch.cuda.is_available()
+    return {
+        "cpu": dict(torch.cpu.get_capabilities()),
+        "gpu": torch.cuda.get_device_name() if cuda else None,
+        "compute_capability": torch.cuda.get_device_capability() if cuda else None,
+    }
+
+
+class Cache:
+    """Byte strings by digest; whatever is wrong with the directory is a warning and a miss.
+
+    Args:
+        directory: made when first written to.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def load(self, digest: str) -> bytes | None:
+        """Return what was stored, or None where there is nothing, or nothing sound."""
+        path = self._directory / digest
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            logger.warning("the cache of engines cannot be read: %s", error)
+            return None
+        checksum, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        # the libraries may crash on a damaged engine
+        if hashlib.sha256(payload).digest() != checksum:
+            logger.warning("the cached engine %s is damaged and is built anew", path)
+            return None
+        return payload
+
+    def store(self, digest: str, payload: bytes) -> None:
+        """Keep the bytes, whole or not at all."""
+        temporary = None
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            with NamedTemporaryFile(dir=self._directory, prefix=".", delete=False) as file:
+                temporary = Path(file.name)
+                file.write(hashlib.sha256(payload).digest())
+                file.write(payload)
+            temporary.replace(self._directory / digest)
+        except OSError as error:
+            logger.warning("the engine cannot be kept, the next start builds it again: %s", error)
+            if temporary is not None:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
