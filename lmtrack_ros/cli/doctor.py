@@ -126,13 +126,30 @@ def _graphics_card() -> Finding:
     return Finding("GPU", "ok", "NVIDIA driver found; the classical tracker does not use it")
 
 
+def _torch() -> Finding:
+    try:
+        torch = import_module("torch")
+    except ImportError as error:
+        return Finding(
+            "torch",
+            "optional",
+            f"does not import ({error}): only the classical tracker runs",
+            "pip install -r requirements/models.txt",
+        )
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "the CPU"
+    return Finding("torch", "ok", f"{torch.__version__}, runs models on {device}")
+
+
 def _optional(part: str, module: str, missing: str, advice: str) -> Callable[[], Finding]:
     def check() -> Finding:
         try:
-            import_module(module)
+            found = import_module(module)
         except ImportError:
             return Finding(part, "optional", missing, advice)
-        return Finding(part, "ok", f"{module.partition('.')[0]} is installed")
+        version = getattr(found, "__version__", None)
+        # a version may go on with the build it is of
+        told = version.partition("-")[0] if version else f"{module.partition('.')[0]} is installed"
+        return Finding(part, "ok", told)
 
     return check
 
@@ -144,7 +161,19 @@ _CHECKS: tuple[Callable[[], Finding], ...] = (
     _middleware,
     _shared_memory,
     _graphics_card,
-    _optional("engines", "torch", "no torch: only the classical tracker runs", ""),
+    _torch,
+    _optional(
+        "openvino",
+        "openvino",
+        "not installed: on the CPU the models run several times slower",
+        "pip install -r requirements/models.txt",
+    ),
+    _optional(
+        "torch-tensorrt",
+        "torch_tensorrt",
+        "not installed: optional, for models on an NVIDIA card",
+        "pip install -r requirements/tensorrt.txt",
+    ),
     _optional(
         "launch",
         "launch_ros",

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -58,7 +57,7 @@ def _machine() -> Mapping[str, Any]:
 
 
 class Cache:
-    """Byte strings by digest; whatever is wrong with the directory is a warning and a miss.
+    """Byte strings by digest; a directory that cannot be used is one warning, and nothing is kept.
 
     Args:
         directory: made when first written to.
@@ -66,36 +65,45 @@ class Cache:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._usable = True
 
     def load(self, digest: str) -> bytes | None:
         """Return what was stored, or None where there is nothing, or nothing sound."""
+        if not self._usable:
+            return None
         path = self._directory / digest
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
-            logger.warning("the cache of engines cannot be read: %s", error)
+            self._give_up(error)
             return None
         checksum, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         # the libraries may crash on a damaged engine
         if hashlib.sha256(payload).digest() != checksum:
-            logger.warning("the cached engine %s is damaged and is built anew", path)
+            logger.warning("%s in the cache of engines is damaged and is made anew", path)
             return None
         return payload
 
     def store(self, digest: str, payload: bytes) -> None:
         """Keep the bytes, whole or not at all."""
-        temporary = None
+        if not self._usable:
+            return
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             with NamedTemporaryFile(dir=self._directory, prefix=".", delete=False) as file:
                 temporary = Path(file.name)
-                file.write(hashlib.sha256(payload).digest())
-                file.write(payload)
-            temporary.replace(self._directory / digest)
+                try:
+                    file.write(hashlib.sha256(payload).digest() + payload)
+                    file.flush()
+                    temporary.replace(self._directory / digest)
+                except OSError:
+                    temporary.unlink()
+                    raise
         except OSError as error:
-            logger.warning("the engine cannot be kept, the next start builds it again: %s", error)
-            if temporary is not None:
-                with suppress(OSError):
-                    temporary.unlink(missing_ok=True)
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self._usable = False
+        logger.warning("engines are not kept, so the next start builds them again: %s", error)

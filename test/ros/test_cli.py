@@ -192,6 +192,8 @@ def test_doctor_finds_what_is_needed(domain: int) -> None:
     assert result.returncode == 0, result
     states = {f["part"]: f["state"] for f in json.loads(result.stdout)["findings"]}
     assert states["ROS 2"] == states["messages"] == "ok"
+    assert states["torch"] == states["openvino"] == "ok"
+    assert states["torch-tensorrt"] in ("ok", "optional")
 
 
 def test_demo_closes_the_loop_and_leaves_recording_and_picture(domain: int, tmp_path: Path) -> None:
