@@ -17,6 +17,8 @@ VERBS = {
     "operate": "arm, disarm or hold the running gate; let the couch track",
     "replay": "decide on a recording in lock-step, without ROS and without a clock",
     "evaluate": "score a tracker on an annotated sequence",
+    "train": "train a model on phantoms or on your own images",
+    "models": "list the models with their weights and scores, or ship weights of a run",
     "phantom": "write moving anatomy with exact ground truth as a recording or a folder",
     "convert": "turn any source of frames into a rosbag2 recording",
     "faults": "inject every fault into the live graph and see how it answers",
@@ -27,7 +29,13 @@ VERBS = {
 
 EXIT_INTERRUPTED = 130
 
-_ROS_MODULES = ("rclpy", "rcl_interfaces", "std_srvs", "lmtrack_ros")
+_NEEDED = {
+    **dict.fromkeys(
+        ("rclpy", "rcl_interfaces", "std_srvs", "lmtrack_ros"), "ROS 2; 'lmtrack doctor' says what is missing"
+    ),
+    **dict.fromkeys(("torch", "torchvision", "safetensors"), "torch: pip install -r requirements/models.txt"),
+}
+"""What a missing module is part of."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,9 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return EXIT_USER_ERROR
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _ROS_MODULES:
+        needed = _NEEDED.get((error.name or "").partition(".")[0])
+        if needed is None:
             raise
-        sys.stderr.write(f"error: {error}: this needs ROS 2; 'lmtrack doctor' says what is missing\n")
+        sys.stderr.write(f"error: {error}: this needs {needed}\n")
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

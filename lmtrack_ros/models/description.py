@@ -17,6 +17,7 @@ from lmtrack_ros.models.files import write_whole
 FORMAT = 1
 SUFFIX = ".safetensors"
 BEST = f"best{SUFFIX}"
+CARD = "card.md"
 RUN_FILE = "config.yaml"
 
 
@@ -66,10 +67,9 @@ class Description:
 
     def write(self, path: Path) -> None:
         """Write as YAML."""
-        values = asdict(self)
-        text = yaml.safe_dump(
-            {"format": FORMAT, **values, "configuration": values.pop("values")}, sort_keys=False
-        )
+        said = asdict(self)
+        configuration = said.pop("values")
+        text = yaml.safe_dump({"format": FORMAT, **said, "configuration": configuration}, sort_keys=False)
         write_whole(path, text.encode())
 
 

@@ -4,6 +4,14 @@ import os
 import tempfile
 from pathlib import Path
 
+_PARTIAL = ".partial"
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote has left in a folder."""
+    for left in folder.glob(f".*{_PARTIAL}"):
+        left.unlink(missing_ok=True)
+
 
 def write_whole(path: Path, content: bytes) -> None:
     """Replace a file so that a kill or a power cut leaves the old or the new one, never a part.
@@ -11,7 +19,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)

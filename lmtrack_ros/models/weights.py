@@ -1,5 +1,6 @@
 """Weights in files: safetensors that know their model and configuration."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,11 @@ def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return rounded
 
 
+def widened(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state with all that is not an integer as float32."""
+    return {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+
+
 def save_weights(path: Path, state: Mapping[str, Tensor], description: Description) -> None:
     """Write weights; what describes them is written by itself.
 
@@ -34,10 +40,9 @@ def save_weights(path: Path, state: Mapping[str, Tensor], description: Descripti
         OSError: the folder cannot be written.
     """
     _check_finite(state, "the network")
-    metadata = {"model": description.model, "format": str(FORMAT), "configuration": description.digest}
     # cloned, because safetensors refuses tensors that share memory
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    write_whole(path, save(tensors, metadata))
+    write_whole(path, save(tensors, _metadata(description)))
 
 
 def load_weights(path: Path) -> tuple[Description, dict[str, Tensor]]:
@@ -52,14 +57,13 @@ def load_weights(path: Path) -> tuple[Description, dict[str, Tensor]]:
     description = description_of(path)
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+            metadata = file.metadata()
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - is no mapping
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    said = (metadata.get("model"), metadata.get("format"), metadata.get("configuration"))
-    if said != (description.model, str(FORMAT), description.digest):
+    if metadata != _metadata(description):
         raise UserError(f"{path} was not made with the configuration that lies beside it")
-    state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+    state = widened(state)
     _check_finite(state, str(path))
     return description, state
 
@@ -87,6 +91,12 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             raise UserError(f"{where} does not fit the network: it {problem} {first}{more}")
     network.load_state_dict(dict(state))
+
+
+def _metadata(description: Description) -> dict[str, str]:
+    said = {"model": description.model, "format": FORMAT, "configuration": description.digest}
+    # in one entry: several would stand in another order each time, and the same weights be another file
+    return {"lmtrack": json.dumps(said)}
 
 
 def _check_finite(state: Mapping[str, Tensor], what: str) -> None:
