@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lmtrack_ros.models import Model, find_model, model_names
@@ -87,7 +88,7 @@ def _weights_cells(weights: dict[str, Any]) -> tuple[str, str, str]:
     )
     uncalibrated = "" if weights["calibrated"] else ", not calibrated"
     return (
-        f"{weights['name']}\n[dim]{weights['preset']}, {', '.join(weights['data'])}{uncalibrated}[/]",
+        f"{weights['name']}\n[dim]{weights['preset']}, {escape(', '.join(weights['data']))}{uncalibrated}[/]",
         f"{weights['size_bytes'] / 1e6:.1f} MB",
         scores,
     )
