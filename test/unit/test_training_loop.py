@@ -166,6 +166,16 @@ def test_run_killed_by_the_system_goes_on(tmp_path: Path, undisturbed: dict[str,
     assert left_by(path) == undisturbed
 
 
+def test_losses_are_means_over_the_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SineTrainee, "step", lambda self, index: {"index": float(index)})
+    lines = metrics(trained(tmp_path / "run"))
+    assert [(line["epoch"], line["step"], line["loss"]["index"]) for line in lines] == [
+        (1, 5, 2.0),
+        (2, 10, 7.0),
+        (3, 15, 12.0),
+    ]
+
+
 def test_seed_decides(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     assert left_by(trained(tmp_path / "same"))["last"] == undisturbed["last"]
     assert left_by(trained(tmp_path / "other", seed=1))["last"] != undisturbed["last"]
