@@ -12,6 +12,7 @@ from rich.table import Table
 
 from lmtrack_ros.models import Model, find_model, model_names
 from lmtrack_ros.models.description import description_of, shipped_weights
+from lmtrack_ros.models.figures import number
 
 _PLAIN_WIDTH = 140
 
@@ -83,9 +84,7 @@ def _table(models: list[dict[str, Any]]) -> Table:
 
 
 def _weights_cells(weights: dict[str, Any]) -> tuple[str, str, str]:
-    scores = "\n".join(
-        f"{n} {'not finite' if v is None else f'{v:.4g}'}" for n, v in weights["scores"].items()
-    )
+    scores = "\n".join(f"{name} {number(value)}" for name, value in weights["scores"].items())
     uncalibrated = "" if weights["calibrated"] else ", not calibrated"
     return (
         f"{weights['name']}\n[dim]{weights['preset']}, {escape(', '.join(weights['data']))}{uncalibrated}[/]",

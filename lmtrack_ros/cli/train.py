@@ -9,6 +9,7 @@ from rich.console import Console
 from lmtrack_ros.cli.training_progress import reporter
 from lmtrack_ros.models import model_names
 from lmtrack_ros.models.description import CARD
+from lmtrack_ros.models.figures import figures
 from lmtrack_ros.training.plan import check_same, default_folder, plan, resume_command
 
 _EXIT_INTERRUPTED = 130
@@ -63,8 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         _say(console, f"interrupted; go on with: {resume_command(folder.description, path)}")
         return _EXIT_INTERRUPTED
-    scores = ", ".join(f"{name} {value}" for name, value in folder.description.scores.items())
-    _say(console, f"best weights in {folder.best}: {scores}")
+    _say(console, f"best weights in {folder.best}: {figures(folder.description.scores)}")
     _say(console, f"what they are: {path / CARD}; to ship them: lmtrack models --ship {path} NAME")
     return 0
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lmtrack_ros.models.figures import figures
+
 if TYPE_CHECKING:
     from lmtrack_ros.training.loop import Reporter
 
@@ -44,7 +46,7 @@ class _Lines:
 
     def epoch(self, line: Mapping[str, Any], best: bool) -> None:
         self.say(
-            f"epoch {line['epoch']}/{self._epochs}: {_figures(line['loss'])} · {_figures(line['validation'])}"
+            f"epoch {line['epoch']}/{self._epochs}: {figures(line['loss'])} · {figures(line['validation'])}"
             f"{' · best' if best else ''} · {line['trained_s']:.0f} s"
         )
 
@@ -68,17 +70,13 @@ class _Bar:
             self._task,
             completed=step,
             description=f"epoch {(step - 1) // self._steps_per_epoch + 1}/{self._epochs}",
-            losses=_figures(losses),
+            losses=figures(losses),
         )
 
     def epoch(self, line: Mapping[str, Any], best: bool) -> None:
         if best:
-            shown = f"best {_figures(line['validation'])} (epoch {line['epoch']})"
+            shown = f"best {figures(line['validation'])} (epoch {line['epoch']})"
             self._progress.update(self._task, validation=shown)
 
     def say(self, line: str) -> None:
         self._progress.console.print(line, soft_wrap=True, highlight=False, markup=False)
-
-
-def _figures(values: Mapping[str, float | None]) -> str:
-    return ", ".join(f"{name} {'not finite' if v is None else f'{v:.4g}'}" for name, v in values.items())

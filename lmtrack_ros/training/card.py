@@ -3,13 +3,14 @@
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
 import lmtrack_ros
 from lmtrack_ros.models.description import Description
+from lmtrack_ros.models.figures import figures, number
 from lmtrack_ros.models.trainee import Trainee
 from lmtrack_ros.training.plan import command
 from lmtrack_ros.training.run_folder import Progress
@@ -31,16 +32,15 @@ def card(description: Description, trainee: Trainee, progress: Progress) -> str:
                 ("seed", str(description.seed)),
                 ("began from", description.start or "nothing"),
                 ("epochs", f"{len(progress.history)} of {trainee.steps_per_epoch} steps"),
-                ("best epoch", f"{best['epoch']}: " + _figures(best["validation"])),
+                ("best epoch", f"{best['epoch']}: " + figures(best["validation"])),
                 ("wall time", f"{progress.trained_s / 60:.1f} min on {_machine(trainee.device)}"),
                 ("versions", _versions()),
                 ("parameters", f"{parameters:,}"),
             ],
         ),
         _table(("data", "what is in it"), trainee.split().items()),
-        _table(("score on the test set", ""), [(name, _number(v)) for name, v in description.scores.items()]),
-        "Scores are of the weights in half precision, as they are shipped. Parts of the data share no "
-        "patient, phantom seed or sequence.",
+        _table(("score on the test set", ""), [(name, number(v)) for name, v in description.scores.items()]),
+        "Scores are of the weights in half precision, as they are shipped.",
         _table(("configuration", ""), [(name, str(v)) for name, v in description.values.items()]),
     ]
     return "\n\n".join(sections) + "\n"
@@ -48,14 +48,6 @@ def card(description: Description, trainee: Trainee, progress: Progress) -> str:
 
 def _table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"| {left} | {right} |" for left, right in [head, ("---", "---"), *rows])
-
-
-def _figures(values: Mapping[str, float | None]) -> str:
-    return ", ".join(f"{name} {_number(v)}" for name, v in values.items())
-
-
-def _number(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.4g}"
 
 
 def _machine(device: torch.device) -> str:
