@@ -1,10 +1,12 @@
 """Engines on disk, so that only the first start on a machine waits for their building."""
 
 import hashlib
+import inspect
 import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -32,8 +34,12 @@ def digest_of(**what: Any) -> str:
 
 
 def digest_of_network(network: nn.Module) -> str:
-    """Return a name for the layers and weights of a network."""
+    """Return a name for the layers and weights of a network, and for the code of its layers."""
     digest = hashlib.sha256(f"{type(network).__qualname__} {network!r}".encode())
+    for kind in sorted({type(layer) for layer in network.modules()}, key=str):
+        # a class that was typed in has no source
+        with suppress(OSError, TypeError):
+            digest.update(inspect.getsource(kind).encode())
     for name, value in network.state_dict().items():
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

@@ -110,7 +110,7 @@ def prepare(
         cache: directory of the engines; None: the user's cache directory.
 
     Raises:
-        ValueError: the network's own outputs for the probe are not finite.
+        ValueError: the network's own outputs for the probe are not finite, or are others each time.
     """
     workshop = _Workshop(
         network,
@@ -132,7 +132,7 @@ def prepare(
                 logger.warning("%s runs by %s: %s", name, chosen, "; ".join(workshop.problems))
             on_progress(f"{name}: ready, by {chosen}")
             return engine
-    raise AssertionError("eager fp32 on the CPU agrees with itself")
+    raise ValueError(f"{name} does not run: {'; '.join(workshop.problems)}")
 
 
 class _Backend(Protocol):
@@ -229,7 +229,7 @@ class _Workshop:
                 return backend.load(stored, task)
             except Exception as error:  # as damaged as they come
                 logger.warning("%s: the kept engine is built anew: %s", self._name, _first_line(error))
-        self._on_progress(f"{self._name}: building for {candidate} ...")
+        self._on_progress(f"{self._name}: building the engine, {candidate} ...")
         start_s = time.perf_counter()
         built = backend.build(task)
         self._on_progress(f"{self._name}: built in {time.perf_counter() - start_s:.0f} s")

@@ -2,7 +2,9 @@
 
 import logging
 import shutil
+import sys
 from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -126,11 +128,32 @@ def test_nothing_is_left_of_an_engine_that_could_not_be_kept(
     assert len(warnings()) == 1
 
 
-def test_digest_is_of_layers_and_weights() -> None:
+def written(file: Path, amount: int) -> torch.nn.Module:
+    """Return a network without weights whose code alone says what it does."""
+    file.write_text(
+        "import torch\n"
+        "class Written(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        f"        return x + {amount}\n"
+    )
+    spec = spec_from_file_location("written", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules["written"] = module
+    spec.loader.exec_module(module)
+    network: torch.nn.Module = module.Written()
+    return network
+
+
+def test_digest_is_of_layers_weights_and_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "written", None)
     assert digest_of_network(tiny_network()) == digest_of_network(tiny_network())
     other_layer = tiny_network()
     other_layer[0].stride = (2, 2)
-    assert len({digest_of_network(n) for n in (tiny_network(), tiny_network(1), other_layer)}) == 3
+    digests = [digest_of_network(n) for n in (tiny_network(), tiny_network(seed=1), other_layer)]
+    digests += [digest_of_network(written(tmp_path / f"{amount}.py", amount)) for amount in (1, 2)]
+    assert len(set(digests)) == len(digests)
 
 
 def test_default_directory_is_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -183,6 +183,19 @@ def test_network_that_gives_no_numbers_is_refused(make: Make) -> None:
         make(network)
 
 
+class ThrowingNetwork(TinyNetwork):
+    """Throws dice, as a network with dropout left on would."""
+
+    def forward(self, image: torch.Tensor, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        first, second = super().forward(image, patches)
+        return first + torch.rand(1), second
+
+
+def test_network_that_is_never_the_same_is_refused(make: Make) -> None:
+    with pytest.raises(ValueError, match=r"tiny does not run: .*eager on cpu in fp32 is off by"):
+        make(ThrowingNetwork(), device="cpu", backend="eager")
+
+
 def without(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.delitem(sys.modules, f"lmtrack_ros.inference.{library}", raising=False)
