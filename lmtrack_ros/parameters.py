@@ -11,7 +11,7 @@ from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.phantoms.couch import CouchSimulatorParameters
 from lmtrack_ros.recording import RecorderParameters
 from lmtrack_ros.sources.parameters import SourceParameters
-from lmtrack_ros.trackers import tracker_class, tracker_names
+from lmtrack_ros.trackers import parameters_class, tracker_names
 from lmtrack_ros.trackers.parameters import TrackerParameters
 
 # of every ROS node, or of every node of ours
@@ -65,8 +65,7 @@ def _read_tracker(section: Mapping[str, Any], where: str) -> Iterator[tuple[str,
     for name in (n for n in names if n in section):
         if not isinstance(section[name], Mapping):
             raise UserError(f"{where}: '{name}' must be a group of parameters, got {section[name]!r}")
-        parameters: type = tracker_class(name).Parameters  # type: ignore[attr-defined]
-        yield from _read(parameters, section[name], f"{where}: {name}", f"{name}.")
+        yield from _read(parameters_class(name), section[name], f"{where}: {name}", f"{name}.")
 
 
 def _read(cls: type, values: Mapping[str, Any], where: str, prefix: str) -> Iterator[tuple[str, Any]]:

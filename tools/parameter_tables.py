@@ -13,7 +13,7 @@ from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.phantoms.couch import CouchSimulatorParameters
 from lmtrack_ros.recording import RecorderParameters
 from lmtrack_ros.sources.parameters import SourceParameters
-from lmtrack_ros.trackers import tracker_class, tracker_names
+from lmtrack_ros.trackers import parameters_class, tracker_names
 from lmtrack_ros.trackers.parameters import TrackerParameters
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "parameters.md"
@@ -70,7 +70,7 @@ def page() -> str:
         parts += [f"## {node}\n", head, *rows(cls)]
         if node == "tracker":
             for name in tracker_names():
-                parts += rows(tracker_class(name).Parameters, f"{name}.")  # type: ignore[attr-defined]
+                parts += rows(parameters_class(name), f"{name}.")
         parts.append("")
     return "\n".join(parts)
 

@@ -21,7 +21,7 @@ from lmtrack_ros.evaluation.report import table, write_page
 from lmtrack_ros.evaluation.runs import Run, follow
 from lmtrack_ros.evaluation.tracker_settings import tracker_parameters
 from lmtrack_ros.sources import open_source
-from lmtrack_ros.trackers import Tracker, create_tracker, tracker_class
+from lmtrack_ros.trackers import Tracker, create_tracker, parameters_class, tracker_class
 
 _PLAIN_WIDTH = 140
 
@@ -94,8 +94,7 @@ def _evaluate(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
         return measured
 
     reports: list[dict[str, Any]] = []
-    made = cast(Any, tracker_class(args.tracker))
-    effective = asdict(build(made.Parameters, parameters, args.tracker))
+    effective = asdict(cast(Any, build(parameters_class(args.tracker), parameters, args.tracker)))
     measured = measure(lambda: create_tracker(args.tracker, parameters), args.tracker, effective)
     if args.overlay:
         source = open_source(folder)

@@ -1,5 +1,6 @@
 """Mixed precision where it helps."""
 
+import math
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -24,10 +25,22 @@ class Precision:
         """Return the context in which to run the network forward."""
         return torch.autocast(self._kind, torch.float16, enabled=self._scaler.is_enabled())
 
-    def step(self, loss: torch.Tensor, optimiser: torch.optim.Optimizer) -> None:
-        """Take one optimisation step on a scalar loss; a step whose gradients overflow is left out."""
+    def step(
+        self, loss: torch.Tensor, optimiser: torch.optim.Optimizer, greatest_norm: float = math.inf
+    ) -> None:
+        """Take one optimisation step on a scalar loss; a step whose gradients overflow is left out.
+
+        Args:
+            loss: to lower.
+            optimiser: of the weights that it depends on.
+            greatest_norm: of the gradient; a longer one is shortened to it.
+        """
         optimiser.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if greatest_norm < math.inf:
+            self._scaler.unscale_(optimiser)
+            weights = [w for group in optimiser.param_groups for w in group["params"]]
+            torch.nn.utils.clip_grad_norm_(weights, greatest_norm)
         self._scaler.step(optimiser)
         self._scaler.update()
 

@@ -23,7 +23,7 @@ from lmtrack_ros.ros.image import read_image
 from lmtrack_ros.ros.lifecycle import ManagedNode, run
 from lmtrack_ros.ros.parameters import reject_unknown
 from lmtrack_ros.ros.synchronizer import time_synchronizer
-from lmtrack_ros.trackers import tracker_class, tracker_names
+from lmtrack_ros.trackers import parameters_class, tracker_names
 from lmtrack_ros.trackers.follower import Follower, create_follower
 from lmtrack_ros.trackers.parameters import TrackerParameters
 
@@ -55,8 +55,7 @@ class TrackerNode(ManagedNode):
         self._worker: threading.Thread | None = None
 
     def _declare_group(self, tracker: str) -> Mapping[str, Any]:
-        parameters: type = tracker_class(tracker).Parameters  # type: ignore[attr-defined]
-        return asdict(self.declare(parameters, f"{tracker}."))
+        return asdict(self.declare(parameters_class(tracker), f"{tracker}."))
 
     def configure(self) -> None:
         """Make the model ready, in a new session."""

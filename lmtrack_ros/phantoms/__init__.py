@@ -6,6 +6,8 @@ from importlib import import_module
 from lmtrack_ros.core.errors import unknown_name
 from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, Preset
 
+__all__ = ["MODALITIES", "Phantom", "PhantomParameters", "Preset", "open_phantom", "presets"]
+
 _CLASSES = {
     "ultrasound": "UltrasoundPhantom",
     "mr": "MrPhantom",

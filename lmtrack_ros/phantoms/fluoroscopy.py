@@ -21,6 +21,10 @@ from lmtrack_ros.phantoms.xray.radiograph import Detector, Display
 from lmtrack_ros.phantoms.xray.thorax import KILOVOLT, thorax
 
 _LANDMARKS = ("tumor", "dome_right", "clavicle_right")
+_RADIOGRAPH_LANDMARKS = (
+    "tracheal_bifurcation",
+    *(f"{name}_{side}" for name in ("apex", "clavicle", "rib_6", "dome") for side in ("right", "left")),
+)
 _MASK_MM = 3.0  # of tumour in a ray, for a pixel to show it
 _DRIFT_PERIOD_S = 40.0  # of the tube's output
 _PULSE_VARIATION = 0.01  # standard deviation of a pulse's output, of the mean
@@ -42,6 +46,7 @@ class FluoroscopyPreset(Preset):
         arms_raised: as on the treatment couch; else they hang.
         is_real: the patient is the one real CT, the same for all seeds, with another tumour and another
             breathing for each; else each seed is a patient.
+        landmarks: names of points of the body.
     """
 
     size_px: int
@@ -52,6 +57,7 @@ class FluoroscopyPreset(Preset):
     gantry_deg: tuple[float, float] = (0.0, 0.0)
     arms_raised: bool = False
     is_real: bool = False
+    landmarks: tuple[str, ...] = _LANDMARKS
 
 
 _MOTION = MotionRange(peak_to_peak_mm=(16.0, 40.0), anterior_mm=(1.0, 6.0), period_s=(3.2, 5.5))
@@ -88,6 +94,10 @@ PRESETS = {
         7.0, _MOTION, 256, 2.0, Detector(photons=900.0, blur_mm=1.0, scatter=1.2),
         Display(middle=0.12, gamma=1.0, positive=True), gantry_deg=(-60.0, 60.0), arms_raised=True,
     ),
+    "radiograph": FluoroscopyPreset(
+        "whole chest in 224 x 224 pixels with nine landmarks, as they are found from one patient in another",
+        4.0, _MOTION, 224, 2.5, _PANEL, _FILM, chest_mm=(4.0, 10.0), landmarks=_RADIOGRAPH_LANDMARKS,
+    ),
 }  # fmt: skip
 """The first is the default."""
 
@@ -105,7 +115,7 @@ class FluoroscopyPhantom(Phantom):
         UserError: the preset is unknown, the trace cannot be read, or the real CT is not installed.
     """
 
-    edges = frozenset({"dome_right"})
+    edges = frozenset({"dome_right", "dome_left"})
 
     def __init__(self, parameters: PhantomParameters) -> None:
         preset = preset_of(parameters, PRESETS)
@@ -129,7 +139,7 @@ class FluoroscopyPhantom(Phantom):
     def positions_mm(self, time_s: float) -> Mapping[str, Array]:
         """Return the (3,) position of every landmark at one moment, the couch at zero, in isocenter, mm."""
         placed = self._body.positions_mm(BodyState.at(self.motion, time_s))
-        return {name: placed[name] for name in _LANDMARKS}
+        return {name: placed[name] for name in self._preset.landmarks}
 
     def _image(self, time_s: float, couch_mm: Array) -> NDArray[np.uint8]:
         state = BodyState.at(self.motion, time_s)

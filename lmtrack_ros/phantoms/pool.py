@@ -16,7 +16,7 @@ from lmtrack_ros.core.frames import Array
 from lmtrack_ros.phantoms import PhantomParameters, open_phantom
 
 # to be raised when a phantom's pictures change: an old pool is then made anew
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +26,15 @@ class PooledSequence:
     Attributes:
         images: (N, H, W) or (N, D, H, W), read from the file as they are used.
         uv_px: (N, 2) or (N, 3) position in each frame, by landmark.
-        masks: (N, H, W) or (N, D, H, W), by structure.
+        masks: (N, H, W) or (N, D, H, W), by structure; empty for a pool without masks.
+        spacing_mm: (3,) pixel pitch along columns, rows and slices, of a projection in the isocentre plane.
         parameters: of the phantom.
     """
 
     images: NDArray[np.generic]
     uv_px: Mapping[str, Array]
     masks: Mapping[str, NDArray[np.bool_]]
+    spacing_mm: Array
     parameters: PhantomParameters
 
 
@@ -47,8 +49,10 @@ class Pool:
         modality: name of the phantom.
         presets: kinds of anatomy and imager.
         seeds: patients of each.
-        frames: of each sequence, at the preset's rate.
+        frames: of each sequence.
         directory: where the sequences are kept; may be shared by pools.
+        rate_hz: of the frames; 0: the preset's.
+        with_masks: whether the structures are rendered too.
     """
 
     modality: str
@@ -56,6 +60,8 @@ class Pool:
     seeds: tuple[int, ...]
     frames: int
     directory: Path
+    rate_hz: float = 0.0
+    with_masks: bool = True
 
     def __len__(self) -> int:
         """Return how many sequences there are."""
@@ -64,7 +70,7 @@ class Pool:
     def parameters(self, index: int) -> PhantomParameters:
         """Return the phantom of one sequence; those of a preset come together."""
         preset, seed = divmod(index, len(self.seeds))
-        return PhantomParameters(preset=self.presets[preset], seed=self.seeds[seed])
+        return PhantomParameters(self.presets[preset], self.seeds[seed], self.rate_hz)
 
     def load(self, index: int) -> PooledSequence:
         """Return one sequence, rendered now where it is not there yet.
@@ -82,7 +88,8 @@ class Pool:
         with np.load(folder / "truth.npz") as truth:
             uv_px = {name: truth[name] for name in truth.files}
         masks = {file.stem: np.load(file, mmap_mode="r") for file in sorted((folder / "masks").glob("*.npy"))}
-        return PooledSequence(np.load(folder / "images.npy", mmap_mode="r"), uv_px, masks, parameters)
+        images = np.load(folder / "images.npy", mmap_mode="r")
+        return PooledSequence(images, uv_px, masks, np.load(folder / "spacing_mm.npy"), parameters)
 
     def fill(self, on_sequence: Callable[[], None] = lambda: None) -> None:
         """Render what is not there yet; may be interrupted and goes on where it was."""
@@ -91,7 +98,9 @@ class Pool:
             on_sequence()
 
     def _key(self, parameters: PhantomParameters) -> str:
-        said = json.dumps([_VERSION, self.modality, self.frames, asdict(parameters)], sort_keys=True)
+        said = json.dumps(
+            [_VERSION, self.modality, self.frames, self.with_masks, asdict(parameters)], sort_keys=True
+        )
         return hashlib.sha256(said.encode()).hexdigest()[:24]
 
     def _render(self, parameters: PhantomParameters, folder: Path) -> None:
@@ -106,7 +115,8 @@ class Pool:
             truths = [phantom.truth(0, time_s).estimates for time_s in times_s]
             uv_px = {e.id: np.array([t[i].uv_px for t in truths]) for i, e in enumerate(truths[0])}
             np.savez(partial / "truth.npz", **uv_px)  # type: ignore[arg-type]
-            masks = [phantom.masks(time_s) for time_s in times_s]
+            np.save(partial / "spacing_mm.npy", phantom.geometry.plane_spacing_mm)
+            masks = [phantom.masks(time_s) if self.with_masks else {} for time_s in times_s]
             for name in masks[0]:
                 np.save(partial / "masks" / f"{name}.npy", np.stack([m[name] for m in masks]))
             try:

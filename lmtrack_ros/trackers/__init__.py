@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 from typing import Any, cast
 
 from lmtrack_ros.core.errors import unknown_name
@@ -11,9 +12,19 @@ from lmtrack_ros.trackers.protocol import Tracker
 
 ENTRY_POINT_GROUP = "lmtrack.trackers"
 
-_BUILT_IN = {
-    "correlation": "lmtrack_ros.trackers.correlation:CorrelationTracker",
-}
+_BUILT_IN: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "correlation": (
+            "lmtrack_ros.trackers.correlation:CorrelationTracker",
+            "lmtrack_ros.trackers.correlation:CorrelationParameters",
+        ),
+        "template_matching": (
+            "lmtrack_ros.models.template_matching.tracker:TemplateMatchingTracker",
+            "lmtrack_ros.models.template_matching.parameters:TemplateMatchingParameters",
+        ),
+    }
+)
+"""The class of each tracker and that of its parameters, which loads no library that a model runs with."""
 
 
 def tracker_names() -> tuple[str, ...]:
@@ -22,17 +33,25 @@ def tracker_names() -> tuple[str, ...]:
 
 
 def tracker_class(name: str) -> type[Tracker]:
-    """Import and return the class of a tracker; its ``Parameters`` is its parameter dataclass.
+    """Import and return the class of a tracker.
 
     Raises:
         UserError: there is no tracker of that name.
     """
     if name in _BUILT_IN:
-        module, _, attribute = _BUILT_IN[name].partition(":")
-        return cast("type[Tracker]", getattr(import_module(module), attribute))
-    if name in (others := _entry_points()):
-        return cast("type[Tracker]", others[name].load())
-    raise unknown_name("tracker", name, tracker_names())
+        return cast("type[Tracker]", _imported(_BUILT_IN[name][0]))
+    return _other(name)
+
+
+def parameters_class(name: str) -> type[Any]:
+    """Import and return the parameter dataclass of a tracker.
+
+    Raises:
+        UserError: there is no tracker of that name.
+    """
+    if name in _BUILT_IN:
+        return cast("type[Any]", _imported(_BUILT_IN[name][1]))
+    return cast("type[Any]", cast(Any, _other(name)).Parameters)
 
 
 def create_tracker(name: str, parameters: Mapping[str, Any] | None = None) -> Tracker:
@@ -45,12 +64,23 @@ def create_tracker(name: str, parameters: Mapping[str, Any] | None = None) -> Tr
     Raises:
         UserError: an unknown name or a bad parameter.
     """
-    cls = cast(Any, tracker_class(name))
-    return cast(Tracker, cls(build(cls.Parameters, parameters or {}, name)))
+    values = build(parameters_class(name), parameters or {}, name)
+    return cast(Tracker, cast(Any, tracker_class(name))(values))
+
+
+def _imported(where: str) -> Any:
+    module, _, attribute = where.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _other(name: str) -> type[Tracker]:
+    if name not in (others := _entry_points()):
+        raise unknown_name("tracker", name, tracker_names())
+    return cast("type[Tracker]", others[name].load())
 
 
 def _entry_points() -> dict[str, EntryPoint]:
     return {e.name: e for e in entry_points(group=ENTRY_POINT_GROUP)}
 
 
-__all__ = ["Tracker", "create_tracker", "tracker_class", "tracker_names"]
+__all__ = ["Tracker", "create_tracker", "parameters_class", "tracker_class", "tracker_names"]

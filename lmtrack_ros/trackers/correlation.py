@@ -36,6 +36,7 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import ImageGeometry
 from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.core.records import Estimate, Frame, Landmark, LandmarkSet, Status
+from lmtrack_ros.trackers.marking import check_landmarks
 from lmtrack_ros.trackers.measurement import to_estimate, to_set
 from lmtrack_ros.trackers.patches import (
     Extent,
@@ -226,7 +227,7 @@ class CorrelationTracker:
             raise UserError(
                 f"cannot mark landmarks on a frame of shape {frame.image.shape} without structure"
             )
-        _check(landmarks, image.shape)
+        check_landmarks(landmarks, image.shape, self.name)
         levels = pyramid(image, self._search_level + 1)
         targets = [self._new_target(landmark, levels) for landmark in landmarks]
         # nothing is refused from here on
@@ -443,22 +444,3 @@ def _lose(target: _Target, geometry: ImageGeometry | None) -> Estimate:
     target.uv = target.home_uv
     target.consistent_frames = 0
     return to_estimate(target.landmark, geometry, Status.LOST, tuple(target.uv), (np.inf, np.inf), 0.0)
-
-
-def _check(landmarks: Sequence[Landmark], shape: tuple[int, ...]) -> None:
-    if not landmarks:
-        raise UserError("the correlation tracker needs at least one landmark")
-    ids = [landmark.id for landmark in landmarks]
-    for landmark in landmarks:
-        if ids.count(landmark.id) > 1:
-            raise UserError(f"landmark '{landmark.id}' is given more than once")
-        if len(landmark.uv_px) != 2:
-            raise UserError(f"landmark '{landmark.id}' has {len(landmark.uv_px)} coordinates, not 2")
-        if not any(landmark.axes):
-            raise UserError(f"landmark '{landmark.id}' is defined on no axis: name at least one")
-        column, row = landmark.uv_px
-        if not (0 <= column <= shape[1] - 1 and 0 <= row <= shape[0] - 1):
-            raise UserError(
-                f"landmark '{landmark.id}' at ({column:g}, {row:g}) lies outside the image of "
-                f"{shape[1]} × {shape[0]} pixels"
-            )

@@ -7,7 +7,7 @@ from typing import Any, cast
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.parameters import build
 from lmtrack_ros.core.records import Estimate, Frame, Landmark, LandmarkSet, Reason, Status
-from lmtrack_ros.trackers import tracker_class
+from lmtrack_ros.trackers import parameters_class, tracker_class
 from lmtrack_ros.trackers.frame_check import FrameCheck, is_blank, outside_image
 from lmtrack_ros.trackers.measurement import to_set
 from lmtrack_ros.trackers.parameters import TrackerParameters
@@ -137,6 +137,6 @@ def create_follower(
 
 def _maker(name: str, values: Mapping[str, Any]) -> Callable[[], Tracker]:
     """Return what makes a tracker; its parameters are checked now."""
+    parameters = build(parameters_class(name), values, name)
     cls = cast(Any, tracker_class(name))
-    parameters = build(cls.Parameters, values, name)
     return lambda: cast(Tracker, cls(parameters))

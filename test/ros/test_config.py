@@ -13,7 +13,7 @@ from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.phantoms.couch import CouchSimulatorParameters
 from lmtrack_ros.recording import RecorderParameters
 from lmtrack_ros.sources.parameters import SourceParameters
-from lmtrack_ros.trackers import tracker_class, tracker_names
+from lmtrack_ros.trackers import parameters_class, tracker_names
 from lmtrack_ros.trackers.parameters import TrackerParameters
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "config").glob("*.yaml"))
@@ -31,7 +31,7 @@ def build_section(node: str, section: dict[str, Any]) -> None:
     own = dict(section)
     if node == "tracker":
         for name in tracker_names():
-            build(tracker_class(name).Parameters, own.pop(name, {}), name)  # type: ignore[attr-defined]
+            build(parameters_class(name), own.pop(name, {}), name)
     build(CLASSES[node], own, node)
 
 
@@ -63,7 +63,7 @@ def test_numbers_are_written_as_ros_wants_them(node: str, section: dict[str, Any
     classes = {node: CLASSES[node]}
     parts: list[tuple[type, dict[str, Any]]] = [(classes[node], section)]
     if node == "tracker":
-        parts += [(tracker_class(n).Parameters, section.get(n, {})) for n in tracker_names()]  # type: ignore[attr-defined]
+        parts += [(parameters_class(n), section.get(n, {})) for n in tracker_names()]
     wrong = []
     while parts:
         cls, values = parts.pop()

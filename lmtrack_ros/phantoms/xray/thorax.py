@@ -17,6 +17,7 @@ _EXTENT_MM = (240.0, 486.0, 410.0)  # depth, height, width of all the body
 _ORGANS_EXTENT_MM = (180.0, 342.0, 276.0)  # and of what is inside the ribs
 _ORGANS_CENTER_MM = (0.0, -5.0, 0.0)
 _DOME_MM = (62.0, 22.0)  # where the diaphragm is highest: from the middle, to the front
+_APEX_MM = (46.0, -22.0)  # where a lung is highest: likewise
 _SIDES = (-1.0, 1.0)  # the patient's right, left
 
 
@@ -123,6 +124,9 @@ def thorax(
             "tumor": lump.center_mm * size,
             "tracheal_bifurcation": carina * size,
             "dome_right": np.array([-_DOME_MM[0], domes_mm[0], _DOME_MM[1]]) * size,
+            "dome_left": np.array([_DOME_MM[0], domes_mm[1], _DOME_MM[1]]) * size,
+            "apex_right": np.array([-_APEX_MM[0], cage.apex_mm, _APEX_MM[1]]) * size,
+            "apex_left": np.array([_APEX_MM[0], cage.apex_mm, _APEX_MM[1]]) * size,
         },
         in_wall={name: point * size for name, point in bones.points_mm.items()},
     )
@@ -189,7 +193,7 @@ def _lungs(
     outside -= 1.0
     outside *= np.minimum(half_width, half_depth) / np.float32(2.4)
     # each apex is a cap of its own
-    cap = cage.apex_mm - 46.0 * (((np.abs(x) - 46.0) / 62.0) ** 2 + ((z + 22.0) / 62.0) ** 2)
+    cap = cage.apex_mm - 46.0 * (((np.abs(x) - _APEX_MM[0]) / 62.0) ** 2 + ((z - _APEX_MM[1]) / 62.0) ** 2)
     outside = np.maximum(outside, 0.8 * (y - cap))
     for side, dome_mm in zip(_SIDES, domes_mm, strict=True):
         flat = rng.uniform(0.9, 1.1)

@@ -1,0 +1,82 @@
+"""From a model's raw uncertainty to one that means what it says.
+
+Split conformal prediction (Vovk et al. 2005; Romano et al. 2019): on sequences that the model was not
+trained on, the factor is found by which raw standard deviations must be multiplied for 95 % of the errors to
+lie within the 95 % radius. Sequences, not frames, are what such a promise is made over: frames of one
+sequence are alike.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.models.description import Description
+
+Array = NDArray[np.float64]
+
+COVERAGE = 0.95
+_RADIUS_IN_SIGMAS = 5.991**0.5
+"""95 % quantile of the length of a two-dimensional normal vector, in standard deviations."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Of one model's weights.
+
+    Attributes:
+        factors: for each kind of estimate, from raw to calibrated standard deviation.
+        sequences: how many each factor was fitted on; 0 for weights that are not calibrated yet.
+    """
+
+    factors: Mapping[str, float]
+    sequences: int = 0
+
+    def sigma(self, kind: str, raw: Array) -> Array:
+        """Return the calibrated standard deviation of raw ones; infinite for a kind without calibration."""
+        return np.asarray(raw * self.factors.get(kind, np.inf))
+
+    def radius(self, kind: str, raw: Array) -> Array:
+        """Return within what 95 % of the errors lie."""
+        return self.sigma(kind, raw) * _RADIUS_IN_SIGMAS
+
+
+def fit_factor(scores: Sequence[Array]) -> float:
+    """Return the factor by which raw radii must be multiplied to hold 95 % of the errors.
+
+    Args:
+        scores: for each sequence, its errors by their raw 95 % radii; each sequence has the same weight.
+
+    Raises:
+        ValueError: no sequence has a score.
+    """
+    weighted = [(score, 1 / len(one)) for one in scores for score in one]
+    if not weighted:
+        raise ValueError("no estimate to calibrate with")
+    values, weights = np.array(sorted(weighted)).T
+    share = np.cumsum(weights) / weights.sum()
+    # as if one more sequence were wrong throughout: the finite-sample term of split conformal prediction
+    count = sum(len(one) > 0 for one in scores)
+    wanted = min(1.0, COVERAGE * (count + 1) / count)
+    return float(values[min(int(np.searchsorted(share, wanted - 1e-9)), len(values) - 1)])
+
+
+def read_calibration(description: Description) -> Calibration:
+    """Return the calibration beside weights; without one every kind's uncertainty is infinite.
+
+    Raises:
+        UserError: it is not one.
+    """
+    if not description.calibration:
+        return Calibration({})
+    try:
+        return Calibration(**description.calibration)
+    except TypeError as error:
+        raise UserError(f"the calibration of {description.model} cannot be read: {error}") from error
+
+
+def plain(calibration: Calibration) -> dict[str, object]:
+    """Return it as YAML knows it."""
+    return asdict(calibration)

@@ -1,0 +1,16 @@
+"""Template matching network: Frueh et al. 2022, IEEE Access, 10.1109/ACCESS.2022.3195211."""
+
+from lmtrack_ros.models.model import Model
+from lmtrack_ros.models.template_matching.configuration import DETECTION, PAPER, REALTIME
+
+MODEL = Model(
+    name="template_matching",
+    summary="finds what an example patch shows, in later frames or in other subjects; Frueh et al. 2022",
+    modalities=("mr", "fluoroscopy", "portal"),
+    data={
+        "mr": "cine-MR of liver and thorax: phantoms of five kinds of scan",
+        "radiograph": "chest radiographs: phantoms",
+    },
+    presets={"realtime": REALTIME, "detection": DETECTION, "paper": PAPER},
+    trainee="lmtrack_ros.models.template_matching.training:TemplateMatching",
+)

@@ -1,0 +1,147 @@
+"""Sub-pixel refinement: local correlation with the frame of marking, inside the radius a model predicts.
+
+A model that has learnt what a landmark looks like finds it in every frame anew, to within some pixels. Near
+what it found, this stage measures where the reference patch fits best, and says whether to believe it. No
+frame but that of marking is remembered, so nothing drifts and nothing has to be found again after it was
+lost.
+
+1. **Search.** Normalised cross-correlation of the reference patch (Lewis 1995) at every position within the
+   predicted radius; a penalty that grows with the squared distance in predicted radii prefers the nearer of
+   like peaks.
+2. **Measure.** The peak, without the penalty, to a fraction of a pixel.
+3. **Verify.** What was found is sought in the frame of marking, in as wide a window, and must lead back to
+   where the landmark was marked (forward-backward error, Kalal, Mikolajczyk and Matas 2010).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmtrack_ros.core.parameters import parameter
+from lmtrack_ros.core.records import Landmark
+from lmtrack_ros.trackers.patches import Extent, Image, Window, similarity
+from lmtrack_ros.trackers.subpixel import refine_peak
+
+Point: TypeAlias = NDArray[np.float64]
+
+_LEAST_RADIUS_PX = 3
+"""A window has room for a peak and what surrounds it."""
+_LEAST_CURVATURE = 1e-4
+"""Below it, per px², a peak is as wide as a plateau."""
+
+
+@dataclass(frozen=True)
+class RefinementParameters:
+    """How a model's positions are refined."""
+
+    enabled: bool = parameter(True, "measure positions by correlation with the frame of marking")
+    half_width_px: int = parameter(12, "half-width of the reference patch, px", minimum=4, maximum=128)
+    most_px: int = parameter(24, "greatest half-width of the window, px", minimum=4, maximum=256)
+    nearness: float = parameter(
+        0.1,
+        "similarity that a peak at the predicted radius must have more than one in its middle",
+        minimum=0.0,
+    )
+    least_similarity: float = parameter(0.5, "a lower peak is not believed", minimum=0.0, maximum=1.0)
+    round_trip_px: float = parameter(
+        1.5, "nor one that leads back farther from the marked position than this, px", minimum=0.0
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """What was measured near a model's position.
+
+    Attributes:
+        uv_px: (2,) column and row of the peak.
+        width_px: (2,) how far along each image axis a perfect match would fall to the peak's height.
+        round_trip_px: (2,) how far from the marked position the way back ends, along each image axis.
+        similarity: height of the peak.
+        accepted: whether to believe it.
+    """
+
+    uv_px: Point
+    width_px: Point
+    round_trip_px: Point
+    similarity: float
+    accepted: bool
+
+
+class Refiner:
+    """Measures landmarks near where a model finds them; see the module's text.
+
+    Args:
+        parameters: of the search.
+        image: (H, W) on which the landmarks were marked, as ``patches.as_float_image`` returns it.
+        landmarks: inside it.
+    """
+
+    def __init__(self, parameters: RefinementParameters, image: Image, landmarks: Sequence[Landmark]) -> None:
+        self._parameters = parameters
+        self._image = image
+        self._targets = [_Target.cut(landmark, image, parameters.half_width_px) for landmark in landmarks]
+
+    def refine(self, image: Image, index: int, uv_px: Point, radius_px: Point) -> Refined:
+        """Return what is measured near a position.
+
+        Args:
+            image: (H, W) of the size of the first, as ``patches.as_float_image`` returns it.
+            index: of the landmark.
+            uv_px: (2,) where the model finds it.
+            radius_px: (2,) within what, along each image axis, nearly always.
+        """
+        p, target = self._parameters, self._targets[index]
+        reach = np.clip(radius_px, _LEAST_RADIUS_PX, p.most_px)
+        window = _window(image, uv_px, reach)
+        scores = similarity(image, target.patch, target.extent, window)
+        columns, rows = window.axes()
+        away = np.square((columns - uv_px[0]) / reach[0]) + np.square((rows - uv_px[1]) / reach[1])
+        row, column = np.unravel_index(int(np.argmax(scores - p.nearness * away)), scores.shape)
+        peak = refine_peak(scores, int(row), int(column))
+        found = window.origin + np.array([peak.column, peak.row])
+        height = float(scores[row, column])
+        back = self._way_back(target, image, found, reach)
+        curvature = np.array([peak.column_curvature, peak.row_curvature])
+        inside = window.holds_inside(found)
+        return Refined(
+            uv_px=found,
+            width_px=np.sqrt(max(0.0, 1 - height) / np.maximum(curvature, _LEAST_CURVATURE)),
+            round_trip_px=back,
+            similarity=height,
+            accepted=inside
+            and height >= p.least_similarity
+            and float(np.linalg.norm(back[target.axes])) <= p.round_trip_px,
+        )
+
+    def _way_back(self, target: "_Target", image: Image, found: Point, reach: Point) -> Point:
+        """Return (2,) how far from the marked position the patch found is in the frame of marking, px."""
+        window = _window(self._image, target.uv_px, reach)
+        scores = similarity(self._image, target.extent.cut(image, found), target.extent, window)
+        row, column = np.unravel_index(int(np.argmax(scores)), scores.shape)
+        peak = refine_peak(scores, int(row), int(column))
+        return np.asarray(np.abs(window.origin + np.array([peak.column, peak.row]) - target.uv_px))
+
+
+@dataclass(frozen=True, eq=False)
+class _Target:
+    uv_px: Point
+    axes: NDArray[np.bool_]
+    extent: Extent
+    patch: Image
+
+    @classmethod
+    def cut(cls, landmark: Landmark, image: Image, half_px: int) -> "_Target":
+        uv_px = np.array(landmark.uv_px, dtype=float)
+        extent = Extent.within(image.shape, uv_px, half_px)
+        return cls(uv_px, np.array(landmark.axes), extent, extent.cut(image, uv_px))
+
+
+def _window(image: Image, uv_px: Point, reach_px: Point) -> Window:
+    """Return the positions within reach along each axis."""
+    wide = Window.around(image.shape, uv_px, math.ceil(float(reach_px[0])))
+    high = Window.around(image.shape, uv_px, math.ceil(float(reach_px[1])))
+    return Window(wide.x0, wide.x1, high.y0, high.y1)
