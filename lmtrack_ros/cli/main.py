@@ -18,6 +18,7 @@ VERBS = {
     "replay": "decide on a recording in lock-step, without ROS and without a clock",
     "evaluate": "score a tracker on an annotated sequence",
     "train": "train a model on phantoms or on your own images",
+    "calibrate": "fit what a model says of its own errors, on sequences it was not trained on",
     "models": "list the models with their weights and scores, or ship weights of a run",
     "phantom": "write moving anatomy with exact ground truth as a recording or a folder",
     "convert": "turn any source of frames into a rosbag2 recording",

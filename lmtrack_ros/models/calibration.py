@@ -18,8 +18,8 @@ from lmtrack_ros.models.description import Description
 Array = NDArray[np.float64]
 
 COVERAGE = 0.95
-_RADIUS_IN_SIGMAS = 5.991**0.5
-"""95 % quantile of the length of a two-dimensional normal vector, in standard deviations."""
+RADIUS_IN_SIGMAS = (0.0, 3.841**0.5, 5.991**0.5)
+"""95 % quantile of the length of a normal vector of no, one and two dimensions, in standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Calibration:
 
     def radius(self, kind: str, raw: Array) -> Array:
         """Return within what 95 % of the errors lie."""
-        return self.sigma(kind, raw) * _RADIUS_IN_SIGMAS
+        return np.asarray(self.sigma(kind, raw) * RADIUS_IN_SIGMAS[2])
 
 
 def fit_factor(scores: Sequence[Array]) -> float:

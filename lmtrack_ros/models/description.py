@@ -97,15 +97,15 @@ def plain_values(configuration: Configuration) -> dict[str, Any]:
     return values
 
 
-def description_of(weights: Path) -> Description:
-    """Return the description of a weights file: of its own name, or that of its run.
+def description_file(weights: Path) -> Path:
+    """Return what describes a weights file: of its own name, or that of its run.
 
     Raises:
-        UserError: there is none, or it cannot be read.
+        UserError: there is none.
     """
     for path in (weights.with_suffix(".yaml"), weights.with_name(RUN_FILE)):
         if path.is_file():
-            return read_description(path)
+            return path
     raise UserError(f"{weights} has no {weights.stem}.yaml or {RUN_FILE} beside it that describes it")
 
 

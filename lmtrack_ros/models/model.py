@@ -1,7 +1,7 @@
 """What a model says of itself before anything heavy is loaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -25,6 +25,23 @@ class Configuration:
 
 
 @dataclass(frozen=True)
+class PhantomSequences:
+    """Phantoms that move, each seed another patient.
+
+    Attributes:
+        modality: of the phantoms.
+        presets: kinds of anatomy and imager.
+        seeds: of each.
+        frames: of each, at the preset's rate.
+    """
+
+    modality: str
+    presets: tuple[str, ...]
+    seeds: range
+    frames: int
+
+
+@dataclass(frozen=True)
 class Model:
     """A model as ``lmtrack train`` and ``lmtrack models`` know it.
 
@@ -37,6 +54,7 @@ class Model:
         presets: sizes by name, the default first: ``realtime``, that of the shipped weights, and
             ``paper``, the publication's own.
         trainee: ``module:Class`` of its :class:`~lmtrack_ros.models.trainee.Trainee`.
+        calibration: for data sets, sequences that the model is not trained on.
     """
 
     name: str
@@ -45,6 +63,7 @@ class Model:
     data: Mapping[str, str]
     presets: Mapping[str, Configuration]
     trainee: str
+    calibration: Mapping[str, PhantomSequences] = field(default_factory=dict)
 
     @property
     def configuration(self) -> type[Configuration]:

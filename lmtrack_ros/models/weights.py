@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.models.description import FORMAT, Description, description_of
+from lmtrack_ros.models.description import FORMAT, Description, description_file, read_description
 from lmtrack_ros.models.files import write_whole
 
 _NAMED = 3
@@ -54,7 +54,7 @@ def load_weights(path: Path) -> tuple[Description, dict[str, Tensor]]:
     Raises:
         UserError: they cannot be read, are not finite, or are not what is described beside them.
     """
-    description = description_of(path)
+    description = read_description(description_file(path))
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()

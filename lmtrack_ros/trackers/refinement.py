@@ -32,6 +32,8 @@ _LEAST_RADIUS_PX = 3
 """A window has room for a peak and what surrounds it."""
 _LEAST_CURVATURE = 1e-4
 """Below it, per px², a peak is as wide as a plateau."""
+_WIDTH_SHARE = 0.04
+"""Part of the squared width of a peak, at which a perfect match would fall to its height, in the variance."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,14 @@ class Refined:
 
     Attributes:
         uv_px: (2,) column and row of the peak.
-        width_px: (2,) how far along each image axis a perfect match would fall to the peak's height.
-        round_trip_px: (2,) how far from the marked position the way back ends, along each image axis.
+        sigma_px: (2,) uncalibrated standard deviation along each image axis: of the width of the peak and of
+            where the way back ends.
         similarity: height of the peak.
         accepted: whether to believe it.
     """
 
     uv_px: Point
-    width_px: Point
-    round_trip_px: Point
+    sigma_px: Point
     similarity: float
     accepted: bool
 
@@ -104,17 +105,15 @@ class Refiner:
         peak = refine_peak(scores, int(row), int(column))
         found = window.origin + np.array([peak.column, peak.row])
         height = float(scores[row, column])
-        back = self._way_back(target, image, found, reach)
+        back_px = self._way_back(target, image, found, reach)
         curvature = np.array([peak.column_curvature, peak.row_curvature])
-        inside = window.holds_inside(found)
+        width_px2 = max(0.0, 1 - height) / np.maximum(curvature, _LEAST_CURVATURE)
+        leads_home = float(np.linalg.norm(back_px[target.axes])) <= p.round_trip_px
         return Refined(
             uv_px=found,
-            width_px=np.sqrt(max(0.0, 1 - height) / np.maximum(curvature, _LEAST_CURVATURE)),
-            round_trip_px=back,
+            sigma_px=np.sqrt(_WIDTH_SHARE * width_px2 + np.square(back_px)),
             similarity=height,
-            accepted=inside
-            and height >= p.least_similarity
-            and float(np.linalg.norm(back[target.axes])) <= p.round_trip_px,
+            accepted=window.holds_inside(found) and height >= p.least_similarity and leads_home,
         )
 
     def _way_back(self, target: "_Target", image: Image, found: Point, reach: Point) -> Point:

@@ -1,6 +1,6 @@
 """Template matching network: Frueh et al. 2022, IEEE Access, 10.1109/ACCESS.2022.3195211."""
 
-from lmtrack_ros.models.model import Model
+from lmtrack_ros.models.model import Model, PhantomSequences
 from lmtrack_ros.models.template_matching.configuration import DETECTION, PAPER, REALTIME
 
 MODEL = Model(
@@ -12,5 +12,9 @@ MODEL = Model(
         "radiograph": "chest radiographs: phantoms",
     },
     presets={"realtime": REALTIME, "detection": DETECTION, "paper": PAPER},
+    calibration={
+        "mr": PhantomSequences("mr", ("liver", "thorax", "coronal", "linac", "noisy"), range(4000, 4006), 60),
+        "radiograph": PhantomSequences("fluoroscopy", ("radiograph", "lung"), range(4000, 4008), 60),
+    },
     trainee="lmtrack_ros.models.template_matching.training:TemplateMatching",
 )

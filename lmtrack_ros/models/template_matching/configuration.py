@@ -43,7 +43,7 @@ class TemplateMatchingConfiguration(Configuration):
 REALTIME = TemplateMatchingConfiguration(epochs=30)
 """Follows a landmark in the region round where it was marked."""
 
-DETECTION = TemplateMatchingConfiguration(epochs=30, view_mm=0.0)
+DETECTION = TemplateMatchingConfiguration(epochs=20, view_mm=0.0, decay=0.86)
 """Finds a landmark anywhere in the image of another subject."""
 
 PAPER = TemplateMatchingConfiguration(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.inference.parameters import InferenceParameters
+from lmtrack_ros.models.tracking import Trust
 from lmtrack_ros.trackers.refinement import RefinementParameters
 
 
@@ -20,14 +21,6 @@ class TemplateMatchingParameters:
         minimum=0,
         maximum=64,
     )
-    marking_error_mm: float = parameter(
-        0.15, "standard deviation that no evidence can reduce, mm: what marking is uncertain by", minimum=0.0
-    )
-    tolerance_mm: float = parameter(
-        3.0, "error that the confidence allows for, mm", minimum=0.1, maximum=100.0
-    )
-    tracked_confidence: float = parameter(
-        0.5, "least confidence of a TRACKED estimate", minimum=0.1, maximum=1.0
-    )
+    trust: Trust = field(default_factory=Trust)
     refinement: RefinementParameters = field(default_factory=RefinementParameters)
     inference: InferenceParameters = field(default_factory=InferenceParameters)

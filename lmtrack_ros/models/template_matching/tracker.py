@@ -10,7 +10,6 @@ sequences that the network was not trained on.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -18,39 +17,21 @@ from numpy.typing import NDArray
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import ImageGeometry
-from lmtrack_ros.core.records import Estimate, Frame, Landmark, LandmarkSet, Status
+from lmtrack_ros.core.records import Frame, Landmark, LandmarkSet
 from lmtrack_ros.models.calibration import Calibration, read_calibration
 from lmtrack_ros.models.template_matching.data import scaled
 from lmtrack_ros.models.template_matching.matcher import Matcher, weighted
 from lmtrack_ros.models.template_matching.parameters import TemplateMatchingParameters
 from lmtrack_ros.models.template_matching.views import View
+from lmtrack_ros.models.tracking import Measurement, judged
 from lmtrack_ros.trackers.marking import check_landmarks
-from lmtrack_ros.trackers.measurement import to_estimate, to_set
+from lmtrack_ros.trackers.measurement import to_set
 from lmtrack_ros.trackers.patches import Image, as_float_image
-from lmtrack_ros.trackers.refinement import Refined, Refiner
+from lmtrack_ros.trackers.refinement import Refiner
 
 _SCALE_TOLERANCE = 0.01
-NETWORK, REFINED = "network", "refined"
-"""Kinds of estimate, each with a calibration of its own."""
-
-
-@dataclass(frozen=True, eq=False)
-class Measurement:
-    """What was found of a landmark before it is judged.
-
-    Attributes:
-        kind: ``network`` or ``refined``.
-        uv_px: (2,) column and row in the image.
-        sigma_px: (2,) uncalibrated standard deviation of either.
-        network_px: (2,) where the network alone finds it.
-        refined: what refinement measured, None without it.
-    """
-
-    kind: str
-    uv_px: NDArray[np.float64]
-    sigma_px: NDArray[np.float64]
-    network_px: NDArray[np.float64]
-    refined: Refined | None
+NETWORK, UNREFINED, REFINED = "network", "unrefined", "refined"
+"""Kinds of measurement: the network's own, the same where refinement is not to be believed, and refined."""
 
 
 class TemplateMatchingTracker:
@@ -62,12 +43,13 @@ class TemplateMatchingTracker:
 
     name: ClassVar[str] = "template_matching"
     needs_initialization: ClassVar[bool] = True
+    calibrated_in_turn: ClassVar[tuple[tuple[str, ...], ...]] = ((NETWORK,), (UNREFINED, REFINED))
     Parameters = TemplateMatchingParameters
 
     def __init__(self, parameters: TemplateMatchingParameters | None = None) -> None:
         self._parameters = p = parameters or TemplateMatchingParameters()
         self._matcher = Matcher(p.weights, p.inference, batch=p.batch)
-        self._calibration: Calibration = read_calibration(self._matcher.description)
+        self.calibration: Calibration = read_calibration(self._matcher.description)
         self._landmarks: tuple[Landmark, ...] = ()
         self._views: list[View] = []
         self._refiner: Refiner | None = None
@@ -116,15 +98,15 @@ class TemplateMatchingTracker:
             frame: (H, W) image of the size of the first; on any other, and where the pixel spacing
                 changed, every landmark is LOST.
         """
-        measured = self.measure(frame)
+        p = self._parameters
         estimates = [
-            Estimate(landmark.id) if m is None else self._judged(landmark, m, frame.geometry)
-            for landmark, m in zip(self._landmarks, measured, strict=True)
+            judged(landmark, measured, frame.geometry, self.calibration, p.trust)
+            for landmark, measured in zip(self._landmarks, self.measure(frame), strict=True)
         ]
         return to_set(frame, self.name, estimates)
 
-    def measure(self, frame: Frame) -> list[Measurement | None]:
-        """Return what is found of each landmark, not yet judged; None where nothing can be.
+    def measure(self, frame: Frame) -> list[tuple[Measurement, ...]]:
+        """Return how each landmark is found: by the network, then refined; nothing where nothing can be.
 
         Args:
             frame: (H, W).
@@ -134,37 +116,26 @@ class TemplateMatchingTracker:
         )
         image = as_float_image(frame.image) if same else None
         if image is None:
-            return [None] * len(self._landmarks)
+            return [()] * len(self._landmarks)
         grey = scaled(frame.image)
         found = weighted(self._matcher.find([view.of(grey) for view in self._views], self._encoded))
         return [self._measured(index, image, place) for index, place in enumerate(found)]
 
-    def _measured(self, index: int, image: Image, place: NDArray[np.float64]) -> Measurement | None:
+    def _measured(self, index: int, image: Image, place: NDArray[np.float64]) -> tuple[Measurement, ...]:
         if not np.isfinite(place).all():
-            return None
+            return ()
         view, landmark = self._views[index], self._landmarks[index]
-        uv_px, sigma_px = view.to_image(place[:2]), place[2:] * view.scale
+        network = Measurement(NETWORK, view.to_image(place[:2]), place[2:] * view.scale)
         if self._refiner is None:
-            return Measurement(NETWORK, uv_px, sigma_px, uv_px, None)
+            return (network,)
         axes = np.array(landmark.axes)
         # along an axis that is not defined a landmark is where it was marked
-        middle = np.where(axes, uv_px, landmark.uv_px)
-        radius = np.where(axes, self._calibration.radius(NETWORK, sigma_px), 0.0)
-        refined = self._refiner.refine(image, index, middle, radius)
+        middle_px = np.where(axes, network.uv_px, landmark.uv_px)
+        radius_px = np.where(axes, self.calibration.radius(NETWORK, network.sigma_px), 0.0)
+        refined = self._refiner.refine(image, index, middle_px, radius_px)
         if not refined.accepted:
-            return Measurement(NETWORK, uv_px, sigma_px, uv_px, refined)
-        spread_px = np.sqrt(np.square(refined.width_px) + np.square(refined.round_trip_px))
-        return Measurement(REFINED, refined.uv_px, spread_px, uv_px, refined)
-
-    def _judged(self, landmark: Landmark, m: Measurement, geometry: ImageGeometry | None) -> Estimate:
-        p = self._parameters
-        marking_px = p.marking_error_mm / self._spacing_mm
-        sigma_px = np.hypot(self._calibration.sigma(m.kind, m.sigma_px), marking_px)
-        sigma_mm = float(np.linalg.norm((sigma_px * self._spacing_mm)[np.array(landmark.axes)]))
-        confidence = float(1 - np.exp(-0.5 * (p.tolerance_mm / max(sigma_mm, 1e-6)) ** 2))
-        sure = confidence >= p.tracked_confidence
-        status = Status.TRACKED if sure else Status.UNCERTAIN
-        return to_estimate(landmark, geometry, status, m.uv_px.tolist(), sigma_px.tolist(), confidence)
+            return network, Measurement(UNREFINED, network.uv_px, network.sigma_px)
+        return network, Measurement(REFINED, refined.uv_px, refined.sigma_px)
 
     def _view(self, frame: Frame, landmark: Landmark) -> View:
         c = self._matcher.configuration

@@ -1,0 +1,146 @@
+"""Fits the calibration of a model's weights on sequences that they were not trained on."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.core.geometry import ImageGeometry
+from lmtrack_ros.core.records import Frame, Landmark
+from lmtrack_ros.evaluation.annotations import read_annotations
+from lmtrack_ros.models.calibration import RADIUS_IN_SIGMAS, Calibration, fit_factor
+from lmtrack_ros.models.model import PhantomSequences
+from lmtrack_ros.models.tracking import Measuring
+from lmtrack_ros.phantoms import PhantomParameters, open_phantom
+from lmtrack_ros.sources import open_source
+
+
+@dataclass(frozen=True, eq=False)
+class TrueSequence:
+    """Frames in which some landmarks are known.
+
+    Attributes:
+        name: of the recording or the phantom.
+        frames: in order of time; on the first one the landmarks are marked.
+        landmarks: as marked.
+        truth_px: for each landmark its (column, row) by frame number, where it is known.
+    """
+
+    name: str
+    frames: Sequence[Frame]
+    landmarks: Sequence[Landmark]
+    truth_px: Sequence[Mapping[int, tuple[float, ...]]]
+
+    @property
+    def geometry(self) -> ImageGeometry:
+        """Of the first frame.
+
+        Raises:
+            UserError: it has none, so there are no millimetres.
+        """
+        if self.frames[0].geometry is None:
+            raise UserError(f"{self.name}: the pixel spacing is unknown, so there are no millimetres")
+        return self.frames[0].geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """How one kind of measurement fared in one sequence.
+
+    Attributes:
+        error_mm: (N,) distances from the truth over the landmarks' axes.
+        radius_mm: (N,) raw 95 % radii.
+    """
+
+    error_mm: NDArray[np.float64]
+    radius_mm: NDArray[np.float64]
+
+
+def calibrate(
+    tracker: Measuring,
+    sequences: Callable[[], Iterable[TrueSequence]],
+    on_sequence: Callable[[str], None] = lambda name: None,
+) -> Calibration:
+    """Return the calibration of a tracker, which has it from then on.
+
+    Args:
+        tracker: not calibrated yet, or to be calibrated anew.
+        sequences: gives them, once for each turn; a model must not have been trained on any.
+        on_sequence: called with the name of each that is done.
+
+    Raises:
+        UserError: a kind of measurement never occurs.
+    """
+    factors: dict[str, float] = {}
+    count = 0
+    for kinds in tracker.calibrated_in_turn:
+        tracker.calibration = Calibration(dict(factors))
+        scores: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+        count = 0
+        for sequence in sequences():
+            for kind, found in follow(tracker, sequence).items():
+                scores[kind].append(found.error_mm / found.radius_mm)
+            count += 1
+            on_sequence(sequence.name)
+        for kind in kinds:
+            if kind not in scores:
+                raise UserError(f"no measurement of kind '{kind}' in {count} sequences to calibrate it with")
+            factors[kind] = round(fit_factor(scores[kind]), 4)
+    tracker.calibration = Calibration(factors, count)
+    return tracker.calibration
+
+
+def follow(tracker: Measuring, sequence: TrueSequence) -> dict[str, Scores]:
+    """Return how each kind of measurement fares in a sequence."""
+    spacing_mm = np.array(sequence.geometry.plane_spacing_mm[:2])
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    tracker.initialize(sequence.frames[0], sequence.landmarks)
+    for number, frame in enumerate(sequence.frames[1:], 1):
+        measured = zip(sequence.landmarks, sequence.truth_px, tracker.measure(frame), strict=True)
+        for landmark, truth_px, measurements in measured:
+            if number not in truth_px:
+                continue
+            axes = np.array(landmark.axes)
+            for one in measurements:
+                away_mm = (one.uv_px - truth_px[number])[axes] * spacing_mm[axes]
+                raw_mm = one.sigma_px[axes] * spacing_mm[axes]
+                radius_mm = RADIUS_IN_SIGMAS[int(axes.sum())] * np.sqrt(np.mean(np.square(raw_mm)))
+                found[one.kind].append((float(np.linalg.norm(away_mm)), float(radius_mm)))
+    return {kind: Scores(*np.array(pairs).T) for kind, pairs in found.items()}
+
+
+def phantom_sequences(phantoms: PhantomSequences) -> Iterator[TrueSequence]:
+    """Yield phantoms as sequences."""
+    frames = phantoms.frames
+    for preset, seed in product(phantoms.presets, phantoms.seeds):
+        phantom = open_phantom(phantoms.modality, PhantomParameters(preset, seed))
+        shown = list(islice(phantom, frames))
+        landmarks = phantom.landmarks(0.0)
+        times_s = [i / phantom.info.rate_hz for i in range(frames)]
+        truths = [{e.id: e.uv_px for e in phantom.truth(0, t).estimates} for t in times_s]
+        marks = [{i: truth[m.id] for i, truth in enumerate(truths)} for m in landmarks]
+        yield TrueSequence(f"{phantoms.modality} {preset} {seed}", shown, landmarks, marks)
+
+
+def annotated_sequence(folder: Path) -> TrueSequence:
+    """Return a recording with ``landmarks.csv``; only certain marks count.
+
+    Raises:
+        UserError: it cannot be read, or a landmark is not marked on the first frame.
+    """
+    annotations = read_annotations(folder)
+    late = [a.landmark.id for a in annotations if a.first_frame != 0]
+    if late:
+        raise UserError(f"{folder}: '{late[0]}' is not marked on frame 0")
+    source = open_source(folder)
+    try:
+        frames = list(source)
+    finally:
+        source.close()
+    marks = [{n: m.uv_px for n, m in a.marks.items() if m.certain} for a in annotations]
+    return TrueSequence(folder.name, frames, [a.landmark for a in annotations], marks)
