@@ -16,14 +16,16 @@ from lmtrack_ros.core.parameters import build
 from lmtrack_ros.evaluation.annotations import Annotation, parse_landmark, read_annotations
 from lmtrack_ros.evaluation.baselines import BASELINES, create_baseline
 from lmtrack_ros.evaluation.metrics import evaluation
-from lmtrack_ros.evaluation.overlay import check_overlay, write_overlay
+from lmtrack_ros.evaluation.overlay import atomic_file, check_overlay, write_overlay
 from lmtrack_ros.evaluation.report import table, write_page
 from lmtrack_ros.evaluation.runs import Run, follow
 from lmtrack_ros.evaluation.tracker_settings import tracker_parameters
+from lmtrack_ros.models.figures import figures as in_words
 from lmtrack_ros.sources import open_source
 from lmtrack_ros.trackers import Tracker, create_tracker, parameters_class, tracker_class
 
 _PLAIN_WIDTH = 140
+_CYCLIC_TRACKER = "template_matching"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +51,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--baselines", action="store_true", help="measure the usual trackers beside it")
     parser.add_argument("--overlay", type=Path, metavar="FILE", help="write .mp4, .avi or .png")
+    parser.add_argument(
+        "--cyclic",
+        type=Path,
+        metavar="FILE",
+        help="instead: measure template_matching without annotations, there and back; write a .png of it",
+    )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     output.add_argument("--report", type=Path, metavar="FILE", help="write a Markdown page with the figures")
@@ -56,6 +64,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, and print or write what was asked for."""
+    if args.cyclic:
+        return _cyclic(args)
     if len(args.sequence) > 1 and (args.json or args.overlay):
         raise UserError("--json and --overlay take one sequence")
     if args.overlay:
@@ -75,6 +85,42 @@ def run(args: argparse.Namespace) -> int:
         console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
         for reports in by_sequence:
             console.print(table(reports))
+    return 0
+
+
+def _cyclic(args: argparse.Namespace) -> int:
+    """Measure cyclic errors, and write their map."""
+    if args.tracker != _CYCLIC_TRACKER:
+        raise UserError(f"--cyclic needs --tracker {_CYCLIC_TRACKER}: {args.tracker} does not match patches")
+    if len(args.sequence) > 1 or args.landmark or args.baselines or args.overlay or args.report:
+        raise UserError("--cyclic takes one sequence and, besides it, only --tracker, --config and --json")
+    if args.cyclic.suffix != ".png" or not args.cyclic.parent.is_dir():
+        raise UserError(f"cannot write '{args.cyclic}': it must end in .png, in a folder that is there")
+    (folder,) = args.sequence
+    parameters = build(parameters_class(args.tracker), _parameters(folder, args), args.tracker)
+    # they load torch and matplotlib
+    from lmtrack_ros.evaluation.cyclic import cyclic_errors, open_matcher, read_key_frames
+    from lmtrack_ros.evaluation.cyclic_picture import cyclic_picture
+
+    frames = read_key_frames(folder)
+    matcher = open_matcher(parameters.weights, parameters.inference)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"{folder.name} · cyclic error")
+        errors = cyclic_errors(
+            matcher, frames.source, frames.targets, lambda n, of: progress.update(task, completed=n, total=of)
+        )
+    name, figures = folder.resolve().name, errors.figures()
+    with atomic_file(args.cyclic) as temporary:
+        temporary.write_bytes(cyclic_picture(frames.source.image, errors, f"{name}: {parameters.weights}"))
+    source, *targets = frames.numbers
+    if args.json:
+        said = {"sequence": name, "tracker": args.tracker, "weights": parameters.weights}
+        compared = {"source_frame": source, "target_frames": targets, "stride_px": errors.stride_px}
+        sys.stdout.write(json.dumps({**said, **compared, **figures}, allow_nan=False) + "\n")
+    else:
+        sys.stdout.write(f"{name}, frame {source} to {', '.join(map(str, targets))} and back: ")
+        sys.stdout.write(f"{in_words(figures)}\nmap in {args.cyclic}\n")
     return 0
 
 
