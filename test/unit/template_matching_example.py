@@ -1,7 +1,9 @@
 """A template matching network that is small and not trained, as a run's folder of weights."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,7 +23,7 @@ TINY = TemplateMatchingConfiguration(
     patches_per_image=3,
     steps_per_epoch=2,
 )
-CALIBRATED = {"factors": {"network": 1.0, "refined": 1.0}, "sequences": 5}
+CALIBRATED = {"factors": {"network": 1.0, "unrefined": 1.0, "refined": 1.0}, "sequences": 5}
 
 
 def tiny_network(seed: int = 0, **changes: object) -> TemplateMatchingNetwork:
@@ -34,14 +36,15 @@ def write_run(
     folder: Path,
     configuration: TemplateMatchingConfiguration = TINY,
     network: TemplateMatchingNetwork | None = None,
+    calibration: Mapping[str, Any] = CALIBRATED,
 ) -> str:
-    """Write weights as a run leaves them, calibrated; returns what a tracker's ``weights`` takes."""
+    """Write weights as a run leaves them; returns what a tracker's ``weights`` takes."""
     folder.mkdir(parents=True, exist_ok=True)
     if network is None:
         torch.manual_seed(0)
         network = build_network(configuration)
     values = plain_values(configuration)
-    described = Description("template_matching", "realtime", ("mr",), 0, values, calibration=CALIBRATED)
+    described = Description("template_matching", "realtime", ("mr",), 0, values, calibration=calibration)
     described.write(folder / RUN_FILE)
     save_weights(folder / BEST, network.state_dict(), described)
     return str(folder)
