@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lmtrack_ros.models import Model, find_model, model_names
-from lmtrack_ros.models.description import description_of, shipped_weights
+from lmtrack_ros.models.description import description_file, read_description, shipped_weights
 from lmtrack_ros.models.figures import number
 
 _PLAIN_WIDTH = 140
@@ -57,7 +57,7 @@ def _report(model: Model) -> dict[str, Any]:
 
 
 def _weights(name: str, path: Path) -> dict[str, Any]:
-    description = description_of(path)
+    description = read_description(description_file(path))
     return {
         "name": name,
         "size_bytes": path.stat().st_size,

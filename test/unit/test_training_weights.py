@@ -11,7 +11,7 @@ from torch import nn  # noqa: E402
 
 from lmtrack_ros import models  # noqa: E402
 from lmtrack_ros.core.errors import UserError  # noqa: E402
-from lmtrack_ros.models.description import Description, description_of, read_description  # noqa: E402
+from lmtrack_ros.models.description import Description, description_file, read_description  # noqa: E402
 from lmtrack_ros.models.files import write_whole  # noqa: E402
 from lmtrack_ros.models.precision import Precision  # noqa: E402
 from lmtrack_ros.models.weights import fill, halved, load_weights, save_weights, widened  # noqa: E402
@@ -148,7 +148,7 @@ def test_unknown_value_of_a_configuration(tmp_path: Path, described: Description
     text = (tmp_path / "a.yaml").read_text().replace("hidden:", "hiden:")
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(UserError, match="Did you mean 'hidden'"):
-        _ = description_of(tmp_path / "a.safetensors").configuration
+        _ = read_description(description_file(tmp_path / "a.safetensors")).configuration
 
 
 def test_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
