@@ -20,6 +20,7 @@ VERBS = {
     "train": "train a model on phantoms or on your own images",
     "calibrate": "fit what a model says of its own errors, on sequences it was not trained on",
     "models": "list the models with their weights and scores, or ship weights of a run",
+    "study": "repeat an experiment of a model's paper on phantoms, and write table and pictures",
     "phantom": "write moving anatomy with exact ground truth as a recording or a folder",
     "convert": "turn any source of frames into a rosbag2 recording",
     "faults": "inject every fault into the live graph and see how it answers",

@@ -1,0 +1,88 @@
+"""The experiments of the models' papers that can be repeated on phantoms, by name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import cast
+
+from lmtrack_ros.core.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked of a study.
+
+    Attributes:
+        weights: of the model: a name, a file, or the folder of a run; empty: what the study names itself.
+        out: folder for the page and its pictures; exists.
+        work: folder for what is trained on the way, so that an interrupted study goes on; exists.
+        command: that repeats it, for the page.
+        progress: called with what is being done, how much of it is done, and how much there is to do.
+    """
+
+    weights: str
+    out: Path
+    work: Path
+    command: str
+    progress: Callable[[str, int, int], None]
+
+
+Conduct = Callable[[Order], Path]
+"""Conducts a study and returns the page it wrote."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """An experiment of a model's paper.
+
+    Attributes:
+        model: name of the model.
+        name: of the experiment.
+        summary: one line.
+        conduct: ``module:function``, a :data:`Conduct`; imported when it is called.
+    """
+
+    model: str
+    name: str
+    summary: str
+    conduct: str
+
+
+_ALL = (
+    Study(
+        "template_matching",
+        "detection",
+        "landmarks of chest radiographs from 1 to 20 examples, beside the paper's baselines",
+        "lmtrack_ros.evaluation.detection_study.study:conduct",
+    ),
+)
+
+STUDIES: Mapping[tuple[str, str], Study] = MappingProxyType({(s.model, s.name): s for s in _ALL})
+"""By model and name."""
+
+
+def find_study(model: str, name: str) -> Study:
+    """Return a study.
+
+    Raises:
+        UserError: there is none of that model, or none of that name.
+    """
+    models = dict.fromkeys(model for model, _ in STUDIES)
+    if model not in models:
+        raise unknown_name("model with studies", model, models)
+    names = [n for m, n in STUDIES if m == model]
+    if name not in names:
+        raise unknown_name(f"study of {model}", name, names)
+    return STUDIES[model, name]
+
+
+def conduct(study: Study, order: Order) -> Path:
+    """Conduct a study and return its page.
+
+    Raises:
+        UserError: it cannot be done with what was ordered.
+    """
+    module, function = study.conduct.split(":")
+    return cast(Conduct, getattr(import_module(module), function))(order)
