@@ -2,15 +2,14 @@
 
 A model that has learnt what a landmark looks like finds it in every frame anew, to within some pixels. Near
 what it found, this stage measures where the reference patch fits best, and says whether to believe it. No
-frame but that of marking is remembered, so nothing drifts and nothing has to be found again after it was
-lost.
+template but that of the frame of marking is used, so nothing drifts.
 
 1. **Search.** Normalised cross-correlation of the reference patch (Lewis 1995) at every position within the
    predicted radius; a penalty that grows with the squared distance in predicted radii prefers the nearer of
    like peaks.
 2. **Measure.** The peak, without the penalty, to a fraction of a pixel.
-3. **Verify.** What was found is sought in the frame of marking, in as wide a window, and must lead back to
-   where the landmark was marked (forward-backward error, Kalal, Mikolajczyk and Matas 2010).
+3. **Verify.** What was found is sought in the frame of marking, in a window that holds that place too, and
+   must lead back to where the landmark was marked (forward-backward error, Kalal et al. 2010).
 """
 
 import math
@@ -30,6 +29,8 @@ Point: TypeAlias = NDArray[np.float64]
 
 _LEAST_RADIUS_PX = 3
 """A window has room for a peak and what surrounds it."""
+_MARGIN_PX = 4
+"""So far beyond a place is looked whether it is a peak."""
 _LEAST_CURVATURE = 1e-4
 """Below it, per px², a peak is as wide as a plateau."""
 _WIDTH_SHARE = 0.04
@@ -118,7 +119,9 @@ class Refiner:
 
     def _way_back(self, target: "_Target", image: Image, found: Point, reach: Point) -> Point:
         """Return (2,) how far from the marked position the patch found is in the frame of marking, px."""
-        window = _window(self._image, target.uv_px, reach)
+        # wide enough to see that what is at a wrong place now was there before
+        there = np.where(target.axes, np.abs(found - target.uv_px) + _MARGIN_PX, 0.0)
+        window = _window(self._image, target.uv_px, np.maximum(reach, there))
         scores = similarity(self._image, target.extent.cut(image, found), target.extent, window)
         row, column = np.unravel_index(int(np.argmax(scores)), scores.shape)
         peak = refine_peak(scores, int(row), int(column))

@@ -119,6 +119,13 @@ def joined(sets: Sequence[ImageSet]) -> ImageSet:
     )
 
 
+def phantom_pool(data: PhantomData, part: Part) -> Pool:
+    """Return the sequences of one part of a phantom data set, which are kept once they are rendered."""
+    return Pool(
+        data.modality, data.presets, tuple(data.seeds[part]), data.frames, _directory(), data.rate_hz, False
+    )
+
+
 def phantom_images(
     data: PhantomData,
     part: Part,
@@ -135,9 +142,7 @@ def phantom_images(
         image_px: side of the network's image.
         on_sequence: called after each patient.
     """
-    pool = Pool(
-        data.modality, data.presets, tuple(data.seeds[part]), data.frames, _directory(), data.rate_hz, False
-    )
+    pool = phantom_pool(data, part)
     gathered = _Gathered(view_mm, image_px)
     for index in range(len(pool)):
         sequence = pool.load(index)

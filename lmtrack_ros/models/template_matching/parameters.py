@@ -21,6 +21,12 @@ class TemplateMatchingParameters:
         minimum=0,
         maximum=64,
     )
+    step_mm: float = parameter(
+        10.0,
+        "how far from its last place a landmark is sought where the network's led to nothing, mm",
+        minimum=0.5,
+        maximum=100.0,
+    )
     trust: Trust = field(default_factory=Trust)
     refinement: RefinementParameters = field(default_factory=RefinementParameters)
     inference: InferenceParameters = field(default_factory=InferenceParameters)

@@ -2,7 +2,7 @@
 
 A patch round each landmark in the frame of marking is what is sought in every later frame. The network sees
 the region round where the landmark was marked, which does not move with it, or the whole image, as its
-weights were trained. Nothing but the frame of marking is remembered.
+weights were trained. Of past frames, only the frame of marking and the last place are remembered.
 
 Where the network's position can be refined (:mod:`lmtrack_ros.trackers.refinement`), the refined one is
 given, with its own uncertainty; else the network's. Both are calibrated by ``lmtrack calibrate`` on
@@ -30,8 +30,9 @@ from lmtrack_ros.trackers.patches import Image, as_float_image
 from lmtrack_ros.trackers.refinement import Refiner
 
 _SCALE_TOLERANCE = 0.01
-NETWORK, UNREFINED, REFINED = "network", "unrefined", "refined"
-"""Kinds of measurement: the network's own, the same where refinement is not to be believed, and refined."""
+NETWORK, REFINED, CONTINUED, UNREFINED = "network", "refined", "continued", "unrefined"
+"""Kinds of measurement: the network's own; refined near it; refined near the last place, where the network's
+led to nothing; and the network's again where neither did."""
 
 
 class TemplateMatchingTracker:
@@ -43,7 +44,10 @@ class TemplateMatchingTracker:
 
     name: ClassVar[str] = "template_matching"
     needs_initialization: ClassVar[bool] = True
-    calibrated_in_turn: ClassVar[tuple[tuple[str, ...], ...]] = ((NETWORK,), (UNREFINED, REFINED))
+    calibrated_in_turn: ClassVar[tuple[tuple[str, ...], ...]] = (
+        (NETWORK,),
+        (REFINED, CONTINUED, UNREFINED),
+    )
     Parameters = TemplateMatchingParameters
 
     def __init__(self, parameters: TemplateMatchingParameters | None = None) -> None:
@@ -53,6 +57,7 @@ class TemplateMatchingTracker:
         self._landmarks: tuple[Landmark, ...] = ()
         self._views: list[View] = []
         self._refiner: Refiner | None = None
+        self._last_px: list[NDArray[np.float64]] = []
         self._shape: tuple[int, ...] = ()
         self._spacing_mm: NDArray[np.float64] = np.ones(2)
 
@@ -88,6 +93,7 @@ class TemplateMatchingTracker:
         self._landmarks = tuple(landmarks)
         self._shape = image.shape
         self._spacing_mm = _spacing_mm(frame.geometry)
+        self._last_px = [np.array(landmark.uv_px) for landmark in landmarks]
         if self._parameters.refinement.enabled:
             self._refiner = Refiner(self._parameters.refinement, image, landmarks)
 
@@ -128,14 +134,18 @@ class TemplateMatchingTracker:
         network = Measurement(NETWORK, view.to_image(place[:2]), place[2:] * view.scale)
         if self._refiner is None:
             return (network,)
+        radius_px = self.calibration.radius(NETWORK, network.sigma_px)
+        step_px = np.asarray(self._parameters.step_mm / self._spacing_mm)
+        places = [(REFINED, network.uv_px, radius_px), (CONTINUED, self._last_px[index], step_px)]
         axes = np.array(landmark.axes)
-        # along an axis that is not defined a landmark is where it was marked
-        middle_px = np.where(axes, network.uv_px, landmark.uv_px)
-        radius_px = np.where(axes, self.calibration.radius(NETWORK, network.sigma_px), 0.0)
-        refined = self._refiner.refine(image, index, middle_px, radius_px)
-        if not refined.accepted:
-            return network, Measurement(UNREFINED, network.uv_px, network.sigma_px)
-        return network, Measurement(REFINED, refined.uv_px, refined.sigma_px)
+        for kind, middle_px, reach_px in places:
+            # along an axis that is not defined a landmark is where it was marked
+            at_px, within_px = np.where(axes, middle_px, landmark.uv_px), np.where(axes, reach_px, 0.0)
+            refined = self._refiner.refine(image, index, at_px, within_px)
+            if refined.accepted:
+                self._last_px[index] = refined.uv_px
+                return network, Measurement(kind, refined.uv_px, refined.sigma_px)
+        return network, Measurement(UNREFINED, network.uv_px, network.sigma_px)
 
     def _view(self, frame: Frame, landmark: Landmark) -> View:
         c = self._matcher.configuration
