@@ -21,6 +21,7 @@ from lmtrack_ros import interface
 from lmtrack_ros.core.errors import EXIT_USER_ERROR, UserError
 from lmtrack_ros.ros import environment, qos
 from lmtrack_ros.ros.convert import message_class
+from lmtrack_ros.ros.logs import logged_by
 from lmtrack_ros.ros.parameters import declare, reject_unknown
 
 _SPIN_S = 0.05  # a signal is noticed within this time
@@ -223,15 +224,8 @@ def run(node_class: Callable[[], ManagedNode]) -> int:
     try:
         node = node_class()
         executor.add_node(node)
-        if node.autostart and not node.start():
-            return _fail(node.failure)
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=_SPIN_S)
-            if node.failure and node.autostart:
-                return _fail(node.failure)
-        until = time.monotonic() + node.linger_s
-        while time.monotonic() < until:
-            executor.spin_once(timeout_sec=_SPIN_S)
+        with logged_by(node.get_logger()):
+            return _live(node, executor, stop)
     except UserError as error:
         return _fail(str(error))
     finally:
@@ -242,6 +236,18 @@ def run(node_class: Callable[[], ManagedNode]) -> int:
         finally:
             executor.shutdown()
             rclpy.try_shutdown()
+
+
+def _live(node: ManagedNode, executor: SingleThreadedExecutor, stop: threading.Event) -> int:
+    if node.autostart and not node.start():
+        return _fail(node.failure)
+    while not stop.is_set():
+        executor.spin_once(timeout_sec=_SPIN_S)
+        if node.failure and node.autostart:
+            return _fail(node.failure)
+    until = time.monotonic() + node.linger_s
+    while time.monotonic() < until:
+        executor.spin_once(timeout_sec=_SPIN_S)
     return 0
 
 

@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any, cast
 
-from lmtrack_ros.core.errors import unknown_name
+from lmtrack_ros.core.errors import UserError, unknown_name
 from lmtrack_ros.core.parameters import build
 from lmtrack_ros.trackers.protocol import Tracker
 
@@ -26,6 +26,9 @@ _BUILT_IN: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """The class of each tracker and that of its parameters, which loads no library that a model runs with."""
 
+_OF_MODELS = ("torch", "torchvision", "safetensors")
+"""Libraries that may be missing where no model runs."""
+
 
 def tracker_names() -> tuple[str, ...]:
     """Return the names that :func:`create_tracker` knows, sorted."""
@@ -36,11 +39,18 @@ def tracker_class(name: str) -> type[Tracker]:
     """Import and return the class of a tracker.
 
     Raises:
-        UserError: there is no tracker of that name.
+        UserError: there is no tracker of that name, or what it runs with is not installed.
     """
-    if name in _BUILT_IN:
+    if name not in _BUILT_IN:
+        return _other(name)
+    try:
         return cast("type[Tracker]", _imported(_BUILT_IN[name][0]))
-    return _other(name)
+    except ModuleNotFoundError as error:
+        if error.name in _OF_MODELS:
+            raise UserError(
+                f"the {name} tracker needs {error.name}: pip install -r requirements/models.txt"
+            ) from error
+        raise
 
 
 def parameters_class(name: str) -> type[Any]:

@@ -305,7 +305,9 @@ class TestTracker:
         self, ros: Any, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The parameters of the others may stand in the configuration, but not beside their groups."""
-        monkeypatch.setitem(trackers._BUILT_IN, "absent", "no_such_module:Tracker")
+        _, parameters = trackers._BUILT_IN["correlation"]
+        absent = {"absent": ("no_such_module:Tracker", parameters)}
+        monkeypatch.setattr(trackers, "_BUILT_IN", {**trackers._BUILT_IN, **absent})
         ros.add(TrackerNode, absent__gain=1.0)
         with pytest.raises(UserError, match=r"Did you mean 'correlation\.nearness'"):
             ros.add(TrackerNode, correlation__neerness=1.0)
@@ -315,7 +317,9 @@ class TestTracker:
     def test_second_opinion_stands_beside_the_first(
         self, ros: Any, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(trackers._BUILT_IN, "renamed", f"{__name__}:Renamed")
+        _, parameters = trackers._BUILT_IN["correlation"]
+        renamed = {"renamed": (f"{__name__}:Renamed", parameters)}
+        monkeypatch.setattr(trackers, "_BUILT_IN", {**trackers._BUILT_IN, **renamed})
         _, landmarks, images = self.start(
             ros,
             frames,

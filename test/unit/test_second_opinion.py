@@ -41,16 +41,17 @@ def marks(frame: Frame) -> list[Landmark]:
     return [Landmark(e.id, e.uv_px) for e in truth(frame, frame).estimates]
 
 
+@dataclass(frozen=True)
+class OracleParameters:
+    """It has none."""
+
+
 class Oracle:
     """A model that marks by itself: knows where the vessels are, unless it is told to err."""
 
     name = "oracle"
     needs_initialization = False
     landmark_ids = tuple(e.id for e in PHANTOM.truth(1, 0.0).estimates)
-
-    @dataclass(frozen=True)
-    class Parameters:
-        """It has none."""
 
     def __init__(self, parameters: object = None) -> None:
         self.first: Frame | None = None
@@ -280,8 +281,11 @@ class TestSection:
 
     @pytest.fixture(autouse=True)
     def register(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(trackers._BUILT_IN, "oracle", f"{__name__}:Oracle")
-        monkeypatch.setitem(trackers._BUILT_IN, "broken", "no_such_module:Tracker")
+        others = {
+            "oracle": (f"{__name__}:Oracle", f"{__name__}:OracleParameters"),
+            "broken": ("no_such_module:Tracker", "no_such_module:Parameters"),
+        }
+        monkeypatch.setattr(trackers, "_BUILT_IN", {**trackers._BUILT_IN, **others})
 
     def test_tracker_cannot_agree_with_itself(self) -> None:
         with pytest.raises(UserError, match="would agree with itself"):
