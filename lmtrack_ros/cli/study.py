@@ -29,11 +29,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="WHICH",
         help="a name, a file, or the folder of a run; default: the shipped ones",
     )
+    parser.add_argument(
+        "--recordings",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="real sequences with landmarks, for a study that scores on such too",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Conduct the study; an interrupted one goes on where it was when it is called again."""
     study = find_study(arguments.model, arguments.experiment)
+    if arguments.recordings and not study.takes_recordings:
+        raise UserError(f"{study.name} is of phantoms alone: leave out --recordings")
     out = arguments.out or Path("docs") / "results" / study.model
     work = Path("runs") / f"{study.model}-study-{study.name}"
     for folder in (out, work):
@@ -45,9 +55,12 @@ def run(arguments: argparse.Namespace) -> int:
     command = f"lmtrack study {study.model} {study.name} --out {out}"
     if arguments.weights:
         command += f" --weights {arguments.weights}"
+    if arguments.recordings:
+        command += f" --recordings {' '.join(map(str, arguments.recordings))}"
     try:
         with _shown(console) as progress:
-            page = conduct(study, Order(arguments.weights, out, work, command, progress))
+            order = Order(arguments.weights, out, work, command, progress, tuple(arguments.recordings))
+            page = conduct(study, order)
     except KeyboardInterrupt:
         console.print(f"interrupted; go on with: {command}", soft_wrap=True, highlight=False, markup=False)
         return _EXIT_INTERRUPTED

@@ -20,6 +20,7 @@ class Order:
         work: folder for what is trained on the way, so that an interrupted study goes on; exists.
         command: that repeats it, for the page.
         progress: called with what is being done, how much of it is done, and how much there is to do.
+        recordings: folders of real sequences with landmarks, for a study that scores on such too.
     """
 
     weights: str
@@ -27,6 +28,7 @@ class Order:
     work: Path
     command: str
     progress: Callable[[str, int, int], None]
+    recordings: tuple[Path, ...] = ()
 
 
 Conduct = Callable[[Order], Path]
@@ -42,12 +44,14 @@ class Study:
         name: of the experiment.
         summary: one line.
         conduct: ``module:function``, a :data:`Conduct`; imported when it is called.
+        takes_recordings: whether it scores on real recordings too.
     """
 
     model: str
     name: str
     summary: str
     conduct: str
+    takes_recordings: bool = False
 
 
 _ALL = (
@@ -56,6 +60,13 @@ _ALL = (
         "detection",
         "landmarks of chest radiographs from 1 to 20 examples, beside the paper's baselines",
         "lmtrack_ros.evaluation.detection_study.study:conduct",
+    ),
+    Study(
+        "template_matching",
+        "ablations",
+        "patch size, depth, distribution of errors and matching, each changed by itself on cine-MR",
+        "lmtrack_ros.evaluation.ablation_study.study:conduct",
+        takes_recordings=True,
     ),
 )
 

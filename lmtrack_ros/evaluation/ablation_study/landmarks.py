@@ -1,0 +1,86 @@
+"""Within-subject tracking of known landmarks by the network alone, without refinement."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmtrack_ros.core.geometry import ImageGeometry, Modality
+from lmtrack_ros.core.records import Frame
+from lmtrack_ros.models.template_matching.images import PHANTOMS, Part, phantom_pool
+from lmtrack_ros.models.tracking import Measuring
+from lmtrack_ros.phantoms.mr import MrPhantom
+from lmtrack_ros.phantoms.phantom import marked
+from lmtrack_ros.training.calibration import TrueSequence
+
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkErrors:
+    """Of one sequence, over its landmarks and frames; NaN where a landmark was not found.
+
+    Attributes:
+        error_px: (N,) Euclidean, over the axes on which a landmark is defined.
+        error_mm: (N,) likewise.
+        moved_mm: (N,) how far the landmark is from where it was marked, likewise.
+    """
+
+    error_px: NDArray[np.float64]
+    error_mm: NDArray[np.float64]
+    moved_mm: NDArray[np.float64]
+
+
+def pooled(errors: Sequence[LandmarkErrors]) -> LandmarkErrors:
+    """Return the errors of all sequences as those of one."""
+    return LandmarkErrors(
+        np.concatenate([e.error_px for e in errors]),
+        np.concatenate([e.error_mm for e in errors]),
+        np.concatenate([e.moved_mm for e in errors]),
+    )
+
+
+def mean_interval_mm(errors: Sequence[LandmarkErrors]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean over all errors, by bootstrap over the sequences."""
+    sums, counts = (np.array([f(e.error_mm) for e in errors]) for f in (np.sum, np.size))
+    drawn = np.random.default_rng(0).integers(len(errors), size=(_RESAMPLES, len(errors)))
+    low, high = np.quantile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), (0.025, 0.975)).tolist()
+    return low, high
+
+
+def landmark_errors(tracker: Measuring, sequence: TrueSequence) -> LandmarkErrors:
+    """Return how far from the truth the first measurement of each landmark is, in every frame but the first.
+
+    Raises:
+        UserError: the pixel spacing is unknown, or a landmark cannot be marked.
+    """
+    away_px, moved_px = [], []
+    tracker.initialize(sequence.frames[0], sequence.landmarks)
+    for number, frame in enumerate(sequence.frames[1:], 1):
+        found = zip(sequence.landmarks, sequence.truth_px, tracker.measure(frame), strict=True)
+        for landmark, truth_px, measured in found:
+            if number in truth_px:
+                uv_px = measured[0].uv_px if measured else np.full(2, np.nan)
+                away_px.append((uv_px - truth_px[number]) * np.array(landmark.axes))
+                moved_px.append(np.subtract(landmark.uv_px, truth_px[number]) * np.array(landmark.axes))
+    spacing_mm = np.array(sequence.geometry.plane_spacing_mm[:2])
+    away, moved = (np.array(vectors).reshape(-1, 2) for vectors in (away_px, moved_px))
+    lengths = (np.linalg.norm(v, axis=1) for v in (away, away * spacing_mm, moved * spacing_mm))
+    return LandmarkErrors(*lengths)
+
+
+def phantom_patients(data: str) -> Iterator[TrueSequence]:
+    """Yield the MR phantoms whose images the test set of a data set is made of."""
+    pool = phantom_pool(PHANTOMS[data], Part.TEST)
+    for index in range(len(pool)):
+        kept = pool.load(index)
+        column_mm, row_mm, slice_mm = kept.spacing_mm.tolist()
+        geometry = ImageGeometry(Modality.MR, (column_mm, row_mm, slice_mm))
+        frames = [Frame(number, image, geometry) for number, image in enumerate(kept.images, 1)]
+        marks = [dict(enumerate(map(tuple, uv_px.tolist()))) for uv_px in kept.uv_px.values()]
+        landmarks = [
+            marked(name, mark[0], MrPhantom.edges) for name, mark in zip(kept.uv_px, marks, strict=True)
+        ]
+        said = kept.parameters
+        yield TrueSequence(f"{said.preset} {said.seed}", frames, landmarks, marks)
