@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 
 pytest.importorskip("torch")
 
+import template_matching_example
 import torch
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.inference.parameters import InferenceParameters
-from lmtrack_ros.models.description import Description, plain_values
 from lmtrack_ros.models.template_matching.configuration import DETECTION, TemplateMatchingConfiguration
 from lmtrack_ros.models.template_matching.detection import Detector, Example
 from lmtrack_ros.models.template_matching.training import build_network
-from lmtrack_ros.models.weights import save_weights
 
 SIDE_PX = 64
 EAGER = InferenceParameters(device="cpu", backend="eager")
@@ -31,12 +30,7 @@ def run_folder(path: Path, configuration: TemplateMatchingConfiguration) -> str:
     with torch.no_grad():
         # weights by chance hardly look at the patch
         network.layers[0].weight.mul_(3.0)
-    values = plain_values(configuration)
-    description = Description("template_matching", "detection", ("radiograph",), 0, values)
-    path.mkdir(exist_ok=True)
-    description.write(path / "config.yaml")
-    save_weights(path / "best.safetensors", network.state_dict(), description)
-    return str(path)
+    return template_matching_example.write_run(path, configuration, network)
 
 
 @pytest.fixture

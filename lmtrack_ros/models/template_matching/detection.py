@@ -107,7 +107,7 @@ class Detector:
         # an image without any contrast is nothing to find a landmark in
         if not np.isfinite(image).any() or np.ptp(image[np.isfinite(image)]) == 0:
             image_px[:] = np.nan
-        return image_px.reshape(len(self.landmarks), -1, 4)
+        return np.asarray(image_px.reshape(len(self.landmarks), -1, 4), dtype=float)
 
     def _encode(self, example: Example) -> NDArray[np.float32]:
         view = self._view(example.image)
