@@ -80,8 +80,8 @@ _METHODS = """\
   a grid of {p.grid_px} px and, between, of the quadratic through it. Several examples: the mean of their
   places, as the paper discusses, or the place of the greatest affinity.
 
-Trainings are short, so that the study takes about an hour on two cores: the baselines might gain by
-longer ones, and so might template matching."""
+All is trained for so long that the study takes about an hour on two cores. That is less than template
+matching is trained for: the baselines might gain by more."""
 
 
 def write(order: Order, results: Results) -> Path:

@@ -31,9 +31,9 @@ class Plan:
     trained_draws: int = 3
     supervised_steps: int = 300
     supervised_batch: int = 16
-    pretraining_steps: int = 450
+    pretraining_steps: int = 400
     pretraining_batch: int = 32
-    patch_steps: int = 900
+    patch_steps: int = 600
     patch_images: int = 16
     patches_per_image: int = 8
     learning_rate: float = 1e-3
