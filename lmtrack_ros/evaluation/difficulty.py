@@ -9,7 +9,7 @@ Trackers take a patch of so many pixels. So a recording whose pixels are finer t
 followed on the phantom's, and that is what the phantom is compared with.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -21,15 +21,15 @@ import numpy as np
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import Array
-from lmtrack_ros.core.records import Frame
 from lmtrack_ros.evaluation.annotations import Annotation, Mark, read_annotations
 from lmtrack_ros.evaluation.baselines import create_baseline
+from lmtrack_ros.evaluation.excerpt import Excerpt
 from lmtrack_ros.evaluation.metrics import errors
 from lmtrack_ros.evaluation.runs import follow
 from lmtrack_ros.evaluation.tracker_settings import tracker_parameters
 from lmtrack_ros.phantoms import PhantomParameters, open_phantom
 from lmtrack_ros.phantoms.export import frame_count
-from lmtrack_ros.sources import SourceInfo, open_source
+from lmtrack_ros.sources import open_source
 from lmtrack_ros.trackers import Tracker, create_tracker
 
 OWN_TRACKER = "correlation"
@@ -220,16 +220,14 @@ class _Job:
     seconds: float = 0.0
     pitch_mm: float = 0.0
 
-    def open(self) -> tuple["_Excerpt", Sequence[Annotation]]:
+    def open(self) -> tuple[Excerpt, Sequence[Annotation]]:
         """Return the frames and where the landmarks are in them."""
         if isinstance(self.source, Path):
-            source = open_source(self.source)
-            frames = _Excerpt(list(source), source.info)
-            source.close()
+            frames = Excerpt.of(open_source(self.source))
             annotations = read_annotations(self.source)
             return _on_pitch(frames, annotations, self.pitch_mm) if self.pitch_mm else (frames, annotations)
         phantom = open_phantom(self.source, PhantomParameters(seed=self.seed))
-        excerpt = _Excerpt(list(islice(phantom, frame_count(phantom, self.seconds))), phantom.info)
+        excerpt = Excerpt(list(islice(phantom, frame_count(phantom, self.seconds))), phantom.info)
         truths = [phantom.truth(f.stamp_ns, i / phantom.info.rate_hz) for i, f in enumerate(excerpt)]
         marks: dict[str, dict[int, Mark]] = {}
         for number, truth in enumerate(truths):
@@ -238,23 +236,9 @@ class _Job:
         return excerpt, [Annotation(landmark, marks[landmark.id]) for landmark in phantom.landmarks(0.0)]
 
 
-class _Excerpt:
-    """Frames of a source, kept for several trackers."""
-
-    def __init__(self, frames: Sequence[Frame], info: SourceInfo) -> None:
-        self._frames = frames
-        self.info = replace(info, geometry=frames[0].geometry, frames=len(frames))
-
-    def __iter__(self) -> Iterator[Frame]:
-        return iter(self._frames)
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
 def _on_pitch(
-    excerpt: _Excerpt, annotations: Sequence[Annotation], pitch_mm: float
-) -> tuple[_Excerpt, Sequence[Annotation]]:
+    excerpt: Excerpt, annotations: Sequence[Annotation], pitch_mm: float
+) -> tuple[Excerpt, Sequence[Annotation]]:
     """Return a recording on coarser pixels; as it is where its own are not much finer."""
     geometry = excerpt.info.geometry
     assert geometry is not None
@@ -283,7 +267,7 @@ def _on_pitch(
         )
         for a in annotations
     ]
-    return _Excerpt(frames, excerpt.info), marked
+    return Excerpt(frames, excerpt.info), marked
 
 
 def _errors_mm(job: _Job) -> Mapping[str, Array]:

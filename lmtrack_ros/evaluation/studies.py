@@ -57,6 +57,13 @@ class Study:
 _ALL = (
     Study(
         "template_matching",
+        "tracking",
+        "landmarks and inserted targets in real recordings, beside the correlation tracker",
+        "lmtrack_ros.evaluation.tracking_study:conduct",
+        takes_recordings=True,
+    ),
+    Study(
+        "template_matching",
         "detection",
         "landmarks of chest radiographs from 1 to 20 examples, beside the paper's baselines",
         "lmtrack_ros.evaluation.detection_study.study:conduct",
