@@ -18,12 +18,13 @@ from lmtrack_ros.phantoms.phantom import PhantomParameters
 from lmtrack_ros.pipeline import Digest, Timing
 from lmtrack_ros.recording import Recording, RecordingWriter
 from lmtrack_ros.replay import make_pipeline, read_material
-from lmtrack_ros.ros.convert import make
+from lmtrack_ros.ros.convert import make, message_class
 from lmtrack_ros.sources import open_source
 from lmtrack_ros.sources.landmarks import first_frame_landmarks
 
 KIDNEY = Path(__file__).parents[3] / "shared/data/us_kidney"
 LATENCY_NS = 60 * NS_PER_MS
+INITIALIZE = message_class("lmtrack_ros/srv/InitializeLandmarks")
 
 
 def record(path: Path, frames: list[Frame], landmarks: Any) -> list[Frame]:
@@ -56,14 +57,15 @@ def kidney_recording(path: Path) -> list[Frame]:
 
 
 def live_digest(ros: Any, frames: list[Frame], parameters: dict[str, Any], landmarks: Any) -> tuple[str, int]:
-    """Feed the live nodes frame by frame; returns the digest and how many decisions opened the beam."""
-    tracker = ros.add(
-        TrackerNode,
-        use_sim_time=True,
-        landmarks=[m.id for m in landmarks],
-        pixels=[v for m in landmarks for v in m.uv_px],
-        **flat(parameters["tracker"]),
-    )
+    """Feed the live nodes frame by frame; returns the digest and how many decisions opened the beam.
+
+    Args:
+        ros: where the nodes live.
+        frames: to feed.
+        parameters: of a configuration.
+        landmarks: marked on the first frame, by the service.
+    """
+    tracker = ros.add(TrackerNode, use_sim_time=True, **flat(parameters["tracker"]))
     gating = ros.add(GatingNode, use_sim_time=True, max_clock_jump_ms=0.0, **flat(parameters["gating"]))
     decisions, shifts = ros.listen("gate"), ros.listen("couch_shift")
     image, geometry = ros.publisher("image"), ros.publisher("image_geometry")
@@ -77,6 +79,7 @@ def live_digest(ros: Any, frames: list[Frame], parameters: dict[str, Any], landm
     geometry.publish(interface.image_geometry(make, frames[0].geometry, frames[0].stamp_ns, "imager"))
     ros.spin_until(lambda: tracker._geometry is not None)
     assert ros.call(Trigger, "arm", Trigger.Request()).success
+    assert ros.call(INITIALIZE, "initialize_landmarks", marking(frames[0], landmarks)).accepted
 
     digest = Digest()
     opened = 0
@@ -95,6 +98,17 @@ def live_digest(ros: Any, frames: list[Frame], parameters: dict[str, Any], landm
         digest.add(decision, shift)
         opened += decision.state == GateState.BEAM_ON
     return digest.hexdigest(), opened
+
+
+def marking(frame: Frame, landmarks: Any) -> Any:
+    """Return the request that marks landmarks on a frame."""
+    sec, nanosec = divmod(frame.stamp_ns, 1_000_000_000)
+    return INITIALIZE.Request(
+        stamp=make("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec),
+        ids=[m.id for m in landmarks],
+        pixels=[v for m in landmarks for v in m.uv_px],
+        axes=[v for m in landmarks for v in m.axes],
+    )
 
 
 def flat(parameters: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from lmtrack_ros.models.description import BEST, RUN_FILE, Description, plain_values
 from lmtrack_ros.models.template_matching.configuration import TemplateMatchingConfiguration
 from lmtrack_ros.models.template_matching.network import TemplateMatchingNetwork
+from lmtrack_ros.models.template_matching.tracker import TemplateMatchingTracker
 from lmtrack_ros.models.template_matching.training import build_network
 from lmtrack_ros.models.weights import save_weights
 
@@ -23,7 +24,8 @@ TINY = TemplateMatchingConfiguration(
     patches_per_image=3,
     steps_per_epoch=2,
 )
-CALIBRATED = {"factors": {"network": 1.0, "unrefined": 1.0, "refined": 1.0}, "sequences": 5}
+KINDS = [kind for kinds in TemplateMatchingTracker.calibrated_in_turn for kind in kinds]
+CALIBRATED = {"factors": dict.fromkeys(KINDS, 1.0), "sequences": 5}
 
 
 def tiny_network(seed: int = 0, **changes: object) -> TemplateMatchingNetwork:
