@@ -228,10 +228,10 @@ def _page(
         "## All runs",
         "",
         f"*Later frames* are runs to the end from every {_START_EVERY}th frame on. *Inserted* are",
-        f"{_TARGETS} runs for each recording, each with one bright target of 20 × 16 mm that breathes by 10 to",
-        f"20 mm. A *jump* is a change of the error by more than {FAR_MM:g} mm between successive certain",
-        "frames. *Lost* and *TRACKED* are shares of all frames, *off path* the share that is TRACKED and more",
-        f"than {FAR_MM:g} mm from the track's own smooth path.",
+        f"{_TARGETS} runs for each recording, each with one bright target of 20 × 16 mm that breathes by 10",
+        f"to 20 mm. A *jump* is a change of the error by more than {FAR_MM:g} mm between successive certain",
+        "frames. *Lost* and *TRACKED* are shares of all frames, *off path* the share that is TRACKED and",
+        f"more than {FAR_MM:g} mm from the track's own smooth path.",
         "",
         _heading(
             "runs",
@@ -259,8 +259,8 @@ def _page(
         "",
         "## What refinement did",
         "",
-        "Share of the estimates from the first frame that were refined near the network's place, near the last",
-        "place because the network's led to nothing, or not at all; and how far that moved the result.",
+        "Share of the estimates from the first frame that were refined near the network's place, near the",
+        "last place because the network's led to nothing, or not at all; and how far that moved the result.",
         "",
         "| recording | refined | continued | unrefined | median move px | 95 % move px |",
         "|---|--:|--:|--:|--:|--:|",
@@ -340,6 +340,5 @@ def _refinement_rows(watched: Mapping[str, _Watched]) -> Iterator[str]:
         shares = " | ".join(
             f"{tracker.kinds[kind] / total:.1%}" for kind in ("refined", "continued", "unrefined")
         )
-        yield (
-            f"| {name.partition(' · ')[2]} | {shares} | {np.median(moved):.2f} | {np.percentile(moved, 95):.2f} |"
-        )
+        median_px, p95_px = np.percentile(moved, (50, 95))
+        yield f"| {name.partition(' · ')[2]} | {shares} | {median_px:.2f} | {p95_px:.2f} |"
