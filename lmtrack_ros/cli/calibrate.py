@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, track
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.models import find_model, model_names
@@ -57,17 +57,19 @@ def run(arguments: argparse.Namespace) -> int:
             f"these weights were trained on {own[0]}: give recordings to calibrate them with --data"
         )
 
-    def sequences() -> Iterable[TrueSequence]:
-        if arguments.data:
-            return map(annotated_sequence, arguments.data)
-        return chain.from_iterable(phantom_sequences(model.calibration[what]) for what in description.data)
-
-    console = Console()
+    console = Console(stderr=True)
+    shown: Iterable[TrueSequence] = (
+        map(annotated_sequence, arguments.data)
+        if arguments.data
+        else chain.from_iterable(phantom_sequences(model.calibration[what]) for what in description.data)
+    )
+    count = len(arguments.data) or sum(len(model.calibration[what]) for what in description.data)
+    sequences = list(track(shown, "reading", count, console=console, transient=True))
     tracker = cast(Measuring, cast(Any, create_tracker(model.name, {"weights": str(weights)})))
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("calibrating", total=None)
-        fitted = calibrate(tracker, sequences, lambda name: progress.update(task, description=name))
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("calibrating", total=len(sequences) * len(tracker.calibrated_in_turn))
+        fitted = calibrate(tracker, sequences, lambda: progress.advance(task))
     replace(description, calibration=plain(fitted)).write(path)
     said = ", ".join(f"{kind} {factor:.3g}" for kind, factor in fitted.factors.items())
-    console.print(f"{path}: from {fitted.sequences} sequences, raw σ times: {said}", soft_wrap=True)
+    Console().print(f"{path}: from {fitted.sequences} sequences, raw σ times: {said}", soft_wrap=True)
     return 0

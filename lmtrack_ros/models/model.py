@@ -40,6 +40,10 @@ class PhantomSequences:
     seeds: range
     frames: int
 
+    def __len__(self) -> int:
+        """Return how many sequences there are."""
+        return len(self.presets) * len(self.seeds)
+
 
 @dataclass(frozen=True)
 class Model:

@@ -1,7 +1,7 @@
 """Fits the calibration of a model's weights on sequences that they were not trained on."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 from pathlib import Path
@@ -63,35 +63,32 @@ class Scores:
 
 def calibrate(
     tracker: Measuring,
-    sequences: Callable[[], Iterable[TrueSequence]],
-    on_sequence: Callable[[str], None] = lambda name: None,
+    sequences: Sequence[TrueSequence],
+    on_sequence: Callable[[], None] = lambda: None,
 ) -> Calibration:
     """Return the calibration of a tracker, which has it from then on.
 
     Args:
         tracker: not calibrated yet, or to be calibrated anew.
-        sequences: gives them, once for each turn; a model must not have been trained on any.
-        on_sequence: called with the name of each that is done.
+        sequences: on none of which the model was trained.
+        on_sequence: called after each one, in each turn.
 
     Raises:
         UserError: a kind of measurement never occurs.
     """
     factors: dict[str, float] = {}
-    count = 0
     for kinds in tracker.calibrated_in_turn:
         tracker.calibration = Calibration(dict(factors))
         scores: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
-        count = 0
-        for sequence in sequences():
+        for sequence in sequences:
             for kind, found in follow(tracker, sequence).items():
                 scores[kind].append(found.error_mm / found.radius_mm)
-            count += 1
-            on_sequence(sequence.name)
+            on_sequence()
         for kind in kinds:
             if kind not in scores:
-                raise UserError(f"no measurement of kind '{kind}' in {count} sequences to calibrate it with")
+                raise UserError(f"no measurement of kind '{kind}' in the sequences to calibrate it with")
             factors[kind] = round(fit_factor(scores[kind]), 4)
-    tracker.calibration = Calibration(factors, count)
+    tracker.calibration = Calibration(factors, len(sequences))
     return tracker.calibration
 
 
