@@ -72,10 +72,10 @@ _METHODS = """\
   (not 20,000) of {p.supervised_batch} radiographs, varied by rotation, scale, shift, contrast and noise;
   Adam, {p.learning_rate:g} at first, falling along a cosine. Of the draws only the first
   {p.trained_draws}, as each is a training of its own.
-- **Supervised, SimCLR first**: the same from an encoder that was trained for {whole:.0f} min
+- **Supervised, SimCLR first**: the same from an encoder that was trained for {whole:.0f} CPU min
   ({p.pretraining_steps} steps of 2 × {p.pretraining_batch} radiographs) on the unlabelled radiographs
   that template matching is trained on, without flips.
-- **SimCLR patches**: ResNet-18 trained for {patches:.0f} min ({p.patch_steps} steps of {in_step} patches
+- **SimCLR patches**: ResNet-18 trained for {patches:.0f} CPU min ({p.patch_steps} steps of {in_step} patches
   of {patch_px} px) on the same radiographs. The place is that of the greatest affinity, equation (5), on
   a grid of {p.grid_px} px and, between, of the quadratic through it. Several examples: the mean of their
   places, as the paper discusses, or the place of the greatest affinity.
@@ -120,8 +120,8 @@ def text(command: str, results: Results) -> str:
     )
     methods = _METHODS.format(
         p=plan,
-        whole=results.shared_s[ON_WHOLE] / 60,
-        patches=results.shared_s[ON_PATCHES] / 60,
+        whole=results.shared_cpu_s[ON_WHOLE] / 60,
+        patches=results.shared_cpu_s[ON_PATCHES] / 60,
         in_step=2 * plan.patch_images * plan.patches_per_image,
         patch_px=PATCH_PX,
     )
@@ -149,7 +149,7 @@ def text(command: str, results: Results) -> str:
 def _comparison(results: Results) -> list[str]:
     lines = [
         "| examples | method | draws | error, px | interval, px | maximum, px | error, mm | behind, px "
-        "| trained, min | ms per image | ratio |",
+        "| trained, CPU min | ms per image | ratio |",
         "|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     targets = results.targets
@@ -163,7 +163,7 @@ def _comparison(results: Results) -> list[str]:
                 mean, low, high = advantage_px(ours.found_px, arm.found_px, targets)
                 behind = f"{mean:.1f} ({low:.1f} to {high:.1f})"
             mm = targets.spacing_mm
-            trained = f"{arm.trained_s / 60:.1f}" if arm.trained_s else "–"
+            trained = f"{arm.cpu_s / 60:.1f}" if arm.cpu_s else "–"
             took = "– | –" if method == MEAN else f"{arm.image_ms:.0f} | {arm.image_ms / ours.image_ms:.1f}"
             lines.append(
                 f"| {count} | {method} | {len(arm.found_px)} | {s.mean_px:.1f} ± {s.std_px:.1f} "

@@ -39,7 +39,7 @@ def train_features(
         on_step: called with how many steps are taken.
 
     Returns:
-        The encoder, and how long it took, s.
+        The encoder, and the processor time it took, s.
     """
     seed_all(plan.seed)
     network = Contrastive()
@@ -52,7 +52,7 @@ def train_features(
         one, other = (varied(images, place, PATCH_PX, _PATCHES).grey for _ in range(2))
         return network.loss(one, other)
 
-    trained_s = fit(
+    cpu_s = fit(
         network,
         loss,
         checkpoint,
@@ -61,7 +61,7 @@ def train_features(
         seed=plan.seed,
         on_step=on_step,
     )
-    return network.encoder, trained_s
+    return network.encoder, cpu_s
 
 
 class PatchMatching:

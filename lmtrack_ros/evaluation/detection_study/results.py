@@ -30,14 +30,14 @@ class Arm:
         method: name.
         count: of examples.
         found_px: (draws, patients, landmarks, 2).
-        trained_s: for each draw, beyond what all draws share.
+        cpu_s: processor time of training for each draw, beyond what all draws share.
         image_ms: median time for one image.
     """
 
     method: str
     count: int
     found_px: Found
-    trained_s: float
+    cpu_s: float
     image_ms: float
 
 
@@ -48,11 +48,11 @@ class Results:
     Attributes:
         arms: by method and count.
         targets: the patients that landmarks were found in.
-        shared_s: training time of what all draws share, by what it is.
+        shared_cpu_s: processor time of training what all draws share, by what it is.
         plan: how much of everything.
     """
 
     arms: Mapping[tuple[str, int], Arm]
     targets: Radiographs
-    shared_s: Mapping[str, float]
+    shared_cpu_s: Mapping[str, float]
     plan: Plan

@@ -77,10 +77,10 @@ def measure(order: Order, plan: Plan) -> Results:
     draws = drawn(len(examples), plan)
 
     arms: dict[tuple[str, int], Arm] = {}
-    shared_s: dict[str, float] = {}
+    shared_cpu_s: dict[str, float] = {}
 
-    def add(method: str, count: int, found: Sequence[Found], trained_s: float, image_ms: float) -> None:
-        arms[method, count] = Arm(method, count, np.stack(found), trained_s, image_ms)
+    def add(method: str, count: int, found: Sequence[Found], cpu_s: float, image_ms: float) -> None:
+        arms[method, count] = Arm(method, count, np.stack(found), cpu_s, image_ms)
 
     each = _over(targets, detector.find, shown("template matching", len(targets)))
     for count in counts:
@@ -95,7 +95,7 @@ def measure(order: Order, plan: Plan) -> Results:
 
     trained = Checkpoints(order.work, plan)
     images = unlabelled()
-    encoder, shared_s[ON_PATCHES] = patch_matching.train_features(
+    encoder, shared_cpu_s[ON_PATCHES] = patch_matching.train_features(
         torch.from_numpy(np.stack([scaled(image) for image in images])),
         plan,
         trained.path("patches"),
@@ -111,7 +111,7 @@ def measure(order: Order, plan: Plan) -> Results:
         add(PATCHES_MEAN, count, [one[..., :2].mean(axis=2) for one in of_subsets], 0.0, image_ms)
         add(PATCHES_BEST, count, [_best(one) for one in of_subsets], 0.0, image_ms)
 
-    start, shared_s[ON_WHOLE] = supervised.pretrain(
+    start, shared_cpu_s[ON_WHOLE] = supervised.pretrain(
         supervised.coarser(images),
         plan,
         trained.path("whole"),
@@ -121,7 +121,7 @@ def measure(order: Order, plan: Plan) -> Results:
         for count in plan.counts:
             found, seconds = [], []
             for number, subset in enumerate(subsets_of(draws, count)[: plan.trained_draws]):
-                network, trained_s = supervised.train(
+                network, cpu_s = supervised.train(
                     examples[subset],
                     state,
                     plan,
@@ -130,10 +130,10 @@ def measure(order: Order, plan: Plan) -> Results:
                     shown(f"{method}, {count} examples, draw {number + 1}", plan.supervised_steps),
                 )
                 found.append(_over(targets, network.detect, lambda done: None))
-                seconds.append(trained_s)
+                seconds.append(cpu_s)
             image_ms = _median_ms(network.detect, targets, plan)
             add(method, count, found, float(np.mean(seconds)), image_ms)
-    return Results(arms, targets, shared_s, plan)
+    return Results(arms, targets, shared_cpu_s, plan)
 
 
 def drawn(count: int, plan: Plan) -> list[NDArray[np.int64]]:

@@ -79,7 +79,7 @@ def pretrain(
         on_step: called with how many steps are taken.
 
     Returns:
-        The encoder's state, and how long it took, s.
+        The encoder's state, and the processor time it took, s.
     """
     seed_all(plan.seed)
     network = Contrastive()
@@ -91,7 +91,7 @@ def pretrain(
         one, other = (varied(chosen, middle, side, _UNLABELLED).grey for _ in range(2))
         return network.loss(one, other)
 
-    trained_s = fit(
+    cpu_s = fit(
         network,
         loss,
         checkpoint,
@@ -100,7 +100,7 @@ def pretrain(
         seed=plan.seed,
         on_step=on_step,
     )
-    return network.encoder.state_dict(), trained_s
+    return network.encoder.state_dict(), cpu_s
 
 
 def train(
@@ -122,7 +122,7 @@ def train(
         on_step: called with how many steps are taken.
 
     Returns:
-        The network, and how long it took, s.
+        The network, and the processor time it took, s.
     """
     grey = coarser(examples.images)
     uv_px = torch.from_numpy((examples.uv_px - (_COARSER - 1) / 2) / _COARSER).float()
@@ -138,7 +138,7 @@ def train(
         away = (network(squares.grey) - squares.place(uv_px[chosen])) / side
         return torch.mean(away.square() * counts) * _LOSS_SCALE
 
-    trained_s = fit(
+    cpu_s = fit(
         network,
         loss,
         checkpoint,
@@ -147,4 +147,4 @@ def train(
         seed=seed,
         on_step=on_step,
     )
-    return network, trained_s
+    return network, cpu_s
