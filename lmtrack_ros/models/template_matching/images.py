@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.core.geometry import Modality
 from lmtrack_ros.models.template_matching.data import scaled
 from lmtrack_ros.phantoms.pool import Pool
 from lmtrack_ros.sources import open_source
@@ -161,7 +162,7 @@ def folder_images(folders: Sequence[Path], view_mm: float, image_px: int) -> dic
         UserError: one cannot be read, holds no 2-D image, or gives no pixel spacing where views are in mm.
     """
     parts = {part: _Gathered(view_mm, image_px) for part in Part}
-    subjects = [_read(folder) for folder in folders]
+    subjects = [_read(folder, view_mm > 0) for folder in folders]
     for number, (images, spacing_mm) in enumerate(subjects):
         left = len(subjects) - number
         if len(subjects) >= 3:
@@ -221,18 +222,26 @@ class _Gathered:
         )
 
 
-def _read(folder: Path) -> tuple[list[NDArray[Any]], float]:
+def _read(folder: Path, in_mm: bool) -> tuple[list[NDArray[Any]], float]:
     """Return frames of a user's recording, and their pixel pitch, mm."""
-    source = open_source(folder, rate_hz=None)
+    # whole images need no millimetres, and training needs neither rate nor kind: a bare folder will do
+    unneeded: dict[str, Any] = {} if in_mm else {"modality": Modality.MR, "spacing_mm": (1.0, 1.0)}
+    try:
+        source = open_source(folder, rate_hz=1.0, **unneeded)
+    except UserError as error:
+        hint = "; a sequence.yaml beside the images can" if folder.is_dir() else ""
+        raise UserError(f"{error}{hint}") from error
     try:
         frames = list(source)
     finally:
         source.close()
     if not frames or frames[0].image.ndim != 2:
         raise UserError(f"{folder} holds no 2-D image to train on")
-    chosen = np.unique(np.linspace(0, len(frames) - 1, _SUBJECT_FRAMES).round().astype(int))
     geometry = frames[0].geometry
-    return [frames[i].image for i in chosen], geometry.plane_spacing_mm[0] if geometry else 0.0
+    if geometry is None:
+        raise UserError(f"{folder} does not say its pixel spacing")
+    chosen = np.unique(np.linspace(0, len(frames) - 1, _SUBJECT_FRAMES).round().astype(int))
+    return [frames[i].image for i in chosen], geometry.plane_spacing_mm[0]
 
 
 def _directory() -> Path:
