@@ -6,10 +6,12 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.evaluation.rendering_speed import measure_rendering
 from lmtrack_ros.evaluation.step_cost import measure_step_cost
+from lmtrack_ros.evaluation.tracking_speed import measure_tracking
 from lmtrack_ros.ros.benchmark import measure
 
 
@@ -26,9 +28,16 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("--frames and --rate-hz must be positive")
     step_cost = measure_step_cost()
     rendering = measure_rendering()
+    tracking = measure_tracking()
     with tempfile.TemporaryDirectory() as directory:
         transport = measure(arguments.frames, arguments.rate_hz, Path(directory))
-    result = {"cores": os.cpu_count(), **transport, "step_cost": step_cost, "rendering": rendering}
+    result = {
+        "cores": os.cpu_count(),
+        **transport,
+        "step_cost": step_cost,
+        "rendering": rendering,
+        "template_matching": tracking,
+    }
     if arguments.json:
         sys.stdout.write(json.dumps(result) + "\n")
         return 0
@@ -59,4 +68,21 @@ def run(arguments: argparse.Namespace) -> int:
             f"  {one['phantom']:24} {width} x {height} px: {one['frames_per_s']:.1f} frames/s{goal}, "
             f"{one['warps']:.0f} warps\n"
         )
+    _write_tracking(tracking)
     return 0
+
+
+def _write_tracking(tracking: dict[str, Any]) -> None:
+    if tracking["missing"]:
+        sys.stdout.write(f"template matching is not timed: {tracking['missing']}\n")
+        return
+    side = tracking["size_px"]
+    sys.stdout.write(f"template matching, weights {tracking['weights']}, frames of {side} x {side} px\n")
+    for run in tracking["runs"]:
+        update, network = run["update_ms"], run["network_ms"]
+        sys.stdout.write(
+            f"  {run['backend']:8} {run['device']:4} {run['landmarks']:2} landmarks: "
+            f"p50 {update['p50']:.2f}, p99 {update['p99']:.2f} ms, "
+            f"network alone p50 {network['p50']:.2f}, p99 {network['p99']:.2f} ms; "
+            f"{run['frames_per_s']:.0f} frames/s, {run['times_eager']:.1f} times eager\n"
+        )

@@ -37,10 +37,11 @@ def sequence(tmp_path: Path) -> Path:
     return folder
 
 
-def lmtrack(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*LMTRACK, *map(str, arguments)], capture_output=True, text=True, timeout=90, cwd=cwd, check=False
-    )
+def lmtrack(
+    *arguments: object, cwd: Path | None = None, timeout_s: float = 90.0
+) -> subprocess.CompletedProcess[str]:
+    command = [*LMTRACK, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, cwd=cwd, check=False)
 
 
 def assert_one_line(result: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -174,8 +175,9 @@ def wait_for(condition: Callable[[], bool]) -> bool:
     return False
 
 
-def test_bench_measures_transport_the_gates_own_time_and_rendering(domain: int) -> None:
-    result = lmtrack("bench", "--frames", 20, "--json")
+def test_bench_measures_transport_the_gates_own_time_rendering_and_tracking(domain: int) -> None:
+    # engines are built where none are kept yet
+    result = lmtrack("bench", "--frames", 20, "--json", timeout_s=400.0)
     assert result.returncode == 0, result.stderr
     measured = json.loads(result.stdout)
     assert measured["plain_rclpy"]["received"] > 0
@@ -185,6 +187,9 @@ def test_bench_measures_transport_the_gates_own_time_and_rendering(domain: int) 
     rendering = measured["rendering"]
     assert {one["phantom"].split()[0] for one in rendering["settings"]} == {"ultrasound", "fluoroscopy", "mr"}
     assert min(one["frames_per_s"] for one in rendering["settings"]) > 0
+    tracking = measured["template_matching"]
+    assert bool(tracking["runs"]) != bool(tracking["missing"])
+    assert all(run["frames_per_s"] > 0 for run in tracking["runs"])
 
 
 def test_doctor_finds_what_is_needed(domain: int) -> None:
