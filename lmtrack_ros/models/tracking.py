@@ -1,7 +1,7 @@
 """What every model's tracker does alike: from raw measurements to estimates that mean what they say."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -86,6 +86,10 @@ def judged(
     last = measured[-1]
     spacing_mm = np.array(geometry.plane_spacing_mm[:2]) if geometry else np.ones(2)
     sigma_mm = np.hypot(calibration.sigma(last.kind, last.sigma_px) * spacing_mm, trust.marking_error_mm)
+    if not np.isfinite(sigma_mm).all():
+        # how far off it may be is not known, so neither is how likely it is right
+        unknown = to_estimate(landmark, geometry, Status.LOST, last.uv_px.tolist(), (np.inf, np.inf), 0.0)
+        return replace(unknown, status=Status.UNCERTAIN)
     length_mm = float(np.linalg.norm(sigma_mm[np.array(landmark.axes)]))
     confidence = float(1 - np.exp(-0.5 * (trust.tolerance_mm / length_mm) ** 2))
     status = Status.TRACKED if confidence >= trust.tracked_confidence else Status.UNCERTAIN

@@ -1,0 +1,113 @@
+"""Calibration: 95 % means 95 %, each sequence counts alike, and what is not calibrated says nothing."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.core.frames import View, isocenter_from_image
+from lmtrack_ros.core.geometry import ImageGeometry, Modality
+from lmtrack_ros.core.records import Frame, Landmark, Status
+from lmtrack_ros.models.calibration import Calibration, fit_factor
+from lmtrack_ros.models.tracking import Measurement, Trust, judged
+from lmtrack_ros.training.calibration import TrueSequence, calibrate
+
+GEOMETRY = ImageGeometry(Modality.MR, (2.0, 2.0, 0.0), pose=isocenter_from_image(View.SAGITTAL))
+LANDMARK = Landmark("vessel", (10.0, 10.0))
+
+
+def test_factor_covers_the_wanted_share() -> None:
+    rng = np.random.default_rng(0)
+    scores = [np.abs(rng.standard_normal(200)) for _ in range(40)]
+    factor = fit_factor(scores)
+    assert np.mean(np.concatenate(scores) <= factor) == pytest.approx(0.95 * 41 / 40, abs=0.005)
+
+
+def test_factor_generalises_to_new_sequences() -> None:
+    """Sequences differ in how far their errors exceed what is claimed, and still 95 % are covered."""
+    rng = np.random.default_rng(1)
+    covered = []
+    for _ in range(60):
+        spread = rng.lognormal(0.0, 0.5, 31)
+        *fitted, new = [s * np.abs(rng.standard_normal(100)) for s in spread]
+        covered.append(np.mean(new <= fit_factor(fitted)))
+    assert np.mean(covered) >= 0.93
+
+
+def test_long_sequence_counts_no_more_than_a_short_one() -> None:
+    short, long = np.full(10, 1.0), np.full(10_000, 0.1)
+    assert fit_factor([short, long]) == 1.0
+
+
+def test_few_sequences_give_the_worst_case() -> None:
+    assert fit_factor([np.array([0.5, 3.0]), np.array([1.0])]) == 3.0
+
+
+def test_nothing_to_fit() -> None:
+    with pytest.raises(ValueError, match="no estimate"):
+        fit_factor([])
+
+
+def test_without_calibration_nothing_is_tracked() -> None:
+    one = Measurement("network", np.array([10.0, 10.0]), np.array([0.1, 0.1]))
+    estimate = judged(LANDMARK, [one], GEOMETRY, Calibration({}), Trust())
+    assert estimate.status is Status.UNCERTAIN
+    assert estimate.radius_mm == np.inf
+    assert estimate.confidence == 0.0
+
+
+def test_last_measurement_counts() -> None:
+    calibration = Calibration({"network": 1.0, "refined": 2.0})
+    rough = Measurement("network", np.array([20.0, 20.0]), np.array([9.0, 9.0]))
+    fine = Measurement("refined", np.array([10.5, 9.5]), np.array([0.2, 0.2]))
+    estimate = judged(LANDMARK, [rough, fine], GEOMETRY, calibration, Trust(marking_error_mm=0.0))
+    assert estimate.status is Status.TRACKED
+    assert estimate.uv_px == (10.5, 9.5)
+    # 0.2 px × 2 mm × factor 2, of which √5.991 is the 95 % radius in a plane
+    assert estimate.radius_mm == pytest.approx(0.8 * 5.991**0.5)
+
+
+def test_what_was_not_found_is_lost() -> None:
+    assert judged(LANDMARK, [], GEOMETRY, Calibration({"network": 1.0}), Trust()).status is Status.LOST
+
+
+class Biased:
+    """Errs by a known amount, claims another, and refines only once the first kind is calibrated."""
+
+    calibrated_in_turn = (("coarse",), ("fine",))
+
+    def __init__(self) -> None:
+        self.calibration = Calibration({})
+
+    def initialize(self, frame: Frame, landmarks: list[Landmark]) -> None:
+        self._at = np.array(landmarks[0].uv_px)
+
+    def measure(self, frame: Frame) -> list[tuple[Measurement, ...]]:
+        coarse = Measurement("coarse", self._at + np.array([3.0, 0.0]), np.array([1.0, 1.0]))
+        radius = self.calibration.radius("coarse", coarse.sigma_px)
+        if not np.isfinite(radius).all():
+            return [(coarse,)]
+        return [(coarse, Measurement("fine", self._at + np.array([0.5, 0.0]), np.array([1.0, 1.0])))]
+
+
+def sequence(name: str) -> TrueSequence:
+    frames = [Frame(i + 1, np.zeros((20, 20), np.uint8), GEOMETRY) for i in range(5)]
+    return TrueSequence(name, frames, [LANDMARK], [dict.fromkeys(range(5), (10.0, 10.0))])
+
+
+def test_kinds_are_calibrated_in_turn() -> None:
+    tracker = Biased()
+    fitted = calibrate(tracker, [sequence("a"), sequence("b")])
+    # an error of 3 px, claimed to be within √5.991 px
+    assert fitted.factors["coarse"] == pytest.approx(3.0 / 5.991**0.5, abs=1e-3)
+    assert fitted.factors["fine"] == pytest.approx(0.5 / 5.991**0.5, abs=1e-3)
+    assert fitted.sequences == 2
+    assert tracker.calibration is fitted
+
+
+def test_kind_that_never_occurs() -> None:
+    tracker = Biased()
+    tracker.calibrated_in_turn = (("coarse",), ("fine", "finest"))
+    with pytest.raises(UserError, match="'finest'"):
+        calibrate(tracker, [sequence("a")])
