@@ -10,7 +10,7 @@ from typing import Any, cast
 from rich.console import Console
 from rich.progress import Progress, track
 
-from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.core.errors import unknown_name
 from lmtrack_ros.models import find_model, model_names
 from lmtrack_ros.models.description import description_file, find_weights, read_description
 
@@ -24,10 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         nargs="+",
-        type=Path,
         default=[],
-        metavar="DIR",
-        help="recordings with landmarks.csv, none trained on; default: phantoms set aside for it",
+        metavar="WHAT",
+        help="phantoms by the name of a data set, or recordings with landmarks.csv that the network was not "
+        "trained on; default: phantoms like those it was trained on, of other patients",
     )
 
 
@@ -35,9 +35,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Calibrate, and store it beside the weights."""
     model = find_model(arguments.model)
     weights = find_weights(model, arguments.weights)
-    for folder in arguments.data:
-        if not folder.is_dir():
-            raise UserError(f"no recording at '{folder}'")
+    path = description_file(weights)
+    description = read_description(path)
+    data = arguments.data or list(description.data)
+    for what in data:
+        if what not in model.calibration and (not arguments.data or not Path(what).is_dir()):
+            raise unknown_name("data to calibrate with (and no such recording)", what, model.calibration)
     # they load torch
     from lmtrack_ros.models.calibration import plain
     from lmtrack_ros.models.tracking import Measuring
@@ -49,21 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
         phantom_sequences,
     )
 
-    path = description_file(weights)
-    description = read_description(path)
-    own = [what for what in description.data if what not in model.calibration]
-    if own and not arguments.data:
-        raise UserError(
-            f"these weights were trained on {own[0]}: give recordings to calibrate them with --data"
-        )
+    def read(what: str) -> Iterable[TrueSequence]:
+        known = model.calibration.get(what)
+        return phantom_sequences(known) if known else [annotated_sequence(Path(what))]
 
     console = Console(stderr=True)
-    shown: Iterable[TrueSequence] = (
-        map(annotated_sequence, arguments.data)
-        if arguments.data
-        else chain.from_iterable(phantom_sequences(model.calibration[what]) for what in description.data)
-    )
-    count = len(arguments.data) or sum(len(model.calibration[what]) for what in description.data)
+    count = sum(len(model.calibration.get(what, (what,))) for what in data)
+    shown = chain.from_iterable(map(read, data))
     sequences = list(track(shown, "reading", count, console=console, transient=True))
     tracker = cast(Measuring, cast(Any, create_tracker(model.name, {"weights": str(weights)})))
     with Progress(console=console, transient=True) as progress:

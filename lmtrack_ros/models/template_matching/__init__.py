@@ -1,7 +1,7 @@
 """Template matching network: Frueh et al. 2022, IEEE Access, 10.1109/ACCESS.2022.3195211."""
 
 from lmtrack_ros.models.model import Model, PhantomSequences
-from lmtrack_ros.models.template_matching.configuration import DETECTION, PAPER, REALTIME
+from lmtrack_ros.models.template_matching.configuration import ADAPTATION, DETECTION, PAPER, REALTIME
 
 MODEL = Model(
     name="template_matching",
@@ -11,7 +11,7 @@ MODEL = Model(
         "mr": "cine-MR of liver and thorax: phantoms of five kinds of scan",
         "radiograph": "chest radiographs: phantoms",
     },
-    presets={"realtime": REALTIME, "detection": DETECTION, "paper": PAPER},
+    presets={"realtime": REALTIME, "adaptation": ADAPTATION, "detection": DETECTION, "paper": PAPER},
     calibration={
         "mr": PhantomSequences("mr", ("liver", "thorax", "coronal", "linac", "noisy"), range(4000, 4006), 60),
         "radiograph": PhantomSequences("fluoroscopy", ("radiograph", "lung"), range(4000, 4008), 60),

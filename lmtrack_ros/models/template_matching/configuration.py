@@ -46,6 +46,9 @@ REALTIME = TemplateMatchingConfiguration(epochs=30)
 DETECTION = TemplateMatchingConfiguration(epochs=20, view_mm=0.0, decay=0.86)
 """Finds a landmark anywhere in the image of another subject."""
 
+ADAPTATION = TemplateMatchingConfiguration(epochs=4, learning_rate=2e-4, decay=0.5)
+"""Goes on from the realtime weights on a user's own frames."""
+
 PAPER = TemplateMatchingConfiguration(
     epochs=1000,
     encoder="vgg16",
