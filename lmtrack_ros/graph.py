@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ PACKAGE = "lmtrack_ros"
 START_ORDER = ("recorder", "couch_simulator", "gating", "tracker", "image_source")
 # the gate holds while the others still listen; the recorder hears all of it
 STOP_ORDER = ("gating", "image_source", "tracker", "couch_simulator", "recorder")
+
+_IMAGE_LISTENERS = ("tracker", "recorder")
 
 _NAMESPACE = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*/?")
 
@@ -93,7 +95,7 @@ def live(config: Path, uri: str = "", record: str = "") -> list[NodeDescription]
         overrides["image_source"] = {"uri": uri}
     if record:
         overrides["recorder"] = {"path": record}
-    return describe(config, overrides)
+    return _heard_by_all(describe(config, overrides))
 
 
 def replay(config: Path, bag: str, rate: float = 1.0, record: str = "") -> list[NodeDescription]:
@@ -114,4 +116,16 @@ def replay(config: Path, bag: str, rate: float = 1.0, record: str = "") -> list[
         "recorder": {"path": record, **simulated},
     }
     wanted = {"image_source", "tracker", "gating"} | ({"recorder"} if record else set())
-    return [node for node in describe(config, overrides) if node.name in wanted]
+    return _heard_by_all([node for node in describe(config, overrides) if node.name in wanted])
+
+
+def _heard_by_all(nodes: list[NodeDescription]) -> list[NodeDescription]:
+    """Have the source wait for all that take images: a model is ready long after the recorder."""
+    listeners = sum(node.name in _IMAGE_LISTENERS for node in nodes)
+    if listeners < 2:
+        return nodes
+    waits = {"wait_for_subscribers": listeners}
+    return [
+        replace(node, parameters={**waits, **node.parameters}) if node.name == "image_source" else node
+        for node in nodes
+    ]

@@ -133,14 +133,14 @@ class ImageSource(ManagedNode):
             self._publish_clock(self._clock_ns + int(_CLOCK_PERIOD_S * NS_PER_S * self._settings.speed))
 
     def _await_subscriber(self) -> bool:
-        """Wait until someone listens, where that is asked for; returns whether to play."""
-        waits = self._settings.wait_for_subscriber
-        self.get_logger().info(
-            f"playing {self._settings.uri}" + (", waiting for a subscriber of 'image'" if waits else "")
-        )
-        if not waits:
+        """Wait until as many listen as are asked for; returns whether to play."""
+        wanted = self._settings.wait_for_subscribers
+        waits = f", waiting for {wanted} to subscribe to 'image'" if wanted else ""
+        self.get_logger().info(f"playing {self._settings.uri}{waits}")
+        if not wanted:
             return True
-        while not self._images.get_subscription_count() and not self._volumes.get_subscription_count():
+        publishers = (self._images, self._volumes)
+        while max(publisher.get_subscription_count() for publisher in publishers) < wanted:
             if self._stopping.wait(_SUBSCRIBER_POLL_S):
                 return False
         return not self._stopping.wait(_DISCOVERY_GRACE_S)

@@ -42,5 +42,7 @@ class SourceParameters:
     publish_clock: bool = parameter(
         False, "publish the recorded time on /clock and keep the recorded stamps; others then use_sim_time"
     )
-    wait_for_subscriber: bool = parameter(True, "publish the first frame only when someone listens")
+    wait_for_subscribers: int = parameter(
+        1, "publish the first frame only when so many listen; 0: at once", minimum=0, maximum=100
+    )
     phantom: PhantomParameters = field(default_factory=PhantomParameters)

@@ -50,7 +50,8 @@ def test_live_run_takes_source_and_recording(tmp_path: Path) -> None:
     file = config(tmp_path, "image_source", "tracker")
     assert {n.name: dict(n.parameters) for n in graph.live(file)} == {"tracker": {}, "image_source": {}}
     described = {n.name: dict(n.parameters) for n in graph.live(file, "camera:0", "out")}
-    assert described == {"recorder": {"path": "out"}, "tracker": {}, "image_source": {"uri": "camera:0"}}
+    source = {"uri": "camera:0", "wait_for_subscribers": 2}
+    assert described == {"recorder": {"path": "out"}, "tracker": {}, "image_source": source}
 
 
 @pytest.mark.parametrize("record", ["", "out"])
@@ -61,7 +62,8 @@ def test_replay_runs_on_recorded_time_without_a_couch(tmp_path: Path, record: st
     listeners = {"tracker", "gating"} | ({"recorder"} if record else set())
     assert set(nodes) == {"image_source"} | listeners
     assert all(nodes[name]["use_sim_time"] is True for name in listeners)
-    assert nodes["image_source"] == {"uri": "bag", "speed": 2.0, "publish_clock": True}
+    waits = {"wait_for_subscribers": 2} if record else {}
+    assert nodes["image_source"] == {"uri": "bag", "speed": 2.0, "publish_clock": True, **waits}
     assert type(nodes["image_source"]["speed"]) is float
 
 
