@@ -54,10 +54,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     def read(what: str) -> Iterable[TrueSequence]:
         known = model.calibration.get(what)
-        return phantom_sequences(known) if known else [annotated_sequence(Path(what))]
+        if known:
+            return chain.from_iterable(map(phantom_sequences, known))
+        return [annotated_sequence(Path(what))]
 
     console = Console(stderr=True)
-    count = sum(len(model.calibration.get(what, (what,))) for what in data)
+    count = sum(sum(map(len, model.calibration.get(what, ((what,),)))) for what in data)
     shown = chain.from_iterable(map(read, data))
     sequences = list(track(shown, "reading", count, console=console, transient=True))
     tracker = cast(Measuring, cast(Any, create_tracker(model.name, {"weights": str(weights)})))

@@ -43,16 +43,18 @@ class Calibration:
         return np.asarray(self.sigma(kind, raw) * RADIUS_IN_SIGMAS[2])
 
 
-def fit_factor(scores: Sequence[Array]) -> float:
+def fit_factor(scores: Sequence[Array], totals: Sequence[int]) -> float:
     """Return the factor by which raw radii must be multiplied to hold 95 % of the errors.
 
     Args:
-        scores: for each sequence, its errors by their raw 95 % radii; each sequence has the same weight.
+        scores: for each sequence, its errors by their raw 95 % radii, of one kind of measurement.
+        totals: how many estimates of whatever kind each sequence has; each sequence has the same weight,
+            and a kind that is rare in it has little of that.
 
     Raises:
         ValueError: no sequence has a score.
     """
-    weighted = [(score, 1 / len(one)) for one in scores for score in one]
+    weighted = [(score, 1 / total) for one, total in zip(scores, totals, strict=True) for score in one]
     if not weighted:
         raise ValueError("no estimate to calibrate with")
     values, weights = np.array(sorted(weighted)).T

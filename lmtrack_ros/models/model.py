@@ -67,7 +67,7 @@ class Model:
     data: Mapping[str, str]
     presets: Mapping[str, Configuration]
     trainee: str
-    calibration: Mapping[str, PhantomSequences] = field(default_factory=dict)
+    calibration: Mapping[str, tuple[PhantomSequences, ...]] = field(default_factory=dict)
 
     @property
     def configuration(self) -> type[Configuration]:

@@ -79,15 +79,17 @@ def calibrate(
     factors: dict[str, float] = {}
     for kinds in tracker.calibrated_in_turn:
         tracker.calibration = Calibration(dict(factors))
-        scores: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+        found = []
         for sequence in sequences:
-            for kind, found in follow(tracker, sequence).items():
-                scores[kind].append(found.error_mm / found.radius_mm)
+            found.append(follow(tracker, sequence))
             on_sequence()
+        totals = [max(len(of_kind.error_mm) for of_kind in one.values()) for one in found]
         for kind in kinds:
-            if kind not in scores:
+            of_kind = [(one[kind], total) for one, total in zip(found, totals, strict=True) if kind in one]
+            if not of_kind:
                 raise UserError(f"no measurement of kind '{kind}' in the sequences to calibrate it with")
-            factors[kind] = round(fit_factor(scores[kind]), 4)
+            scores = [score.error_mm / score.radius_mm for score, _ in of_kind]
+            factors[kind] = round(fit_factor(scores, [total for _, total in of_kind]), 4)
     tracker.calibration = Calibration(factors, len(sequences))
     return tracker.calibration
 

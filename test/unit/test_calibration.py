@@ -20,7 +20,7 @@ LANDMARK = Landmark("vessel", (10.0, 10.0))
 def test_factor_covers_the_wanted_share() -> None:
     rng = np.random.default_rng(0)
     scores = [np.abs(rng.standard_normal(200)) for _ in range(40)]
-    factor = fit_factor(scores)
+    factor = fit_factor(scores, [200] * 40)
     assert np.mean(np.concatenate(scores) <= factor) == pytest.approx(0.95 * 41 / 40, abs=0.005)
 
 
@@ -31,22 +31,28 @@ def test_factor_generalises_to_new_sequences() -> None:
     for _ in range(60):
         spread = rng.lognormal(0.0, 0.5, 31)
         *fitted, new = [s * np.abs(rng.standard_normal(100)) for s in spread]
-        covered.append(np.mean(new <= fit_factor(fitted)))
+        covered.append(np.mean(new <= fit_factor(fitted, [100] * 30)))
     assert np.mean(covered) >= 0.93
 
 
 def test_long_sequence_counts_no_more_than_a_short_one() -> None:
     short, long = np.full(10, 1.0), np.full(10_000, 0.1)
-    assert fit_factor([short, long]) == 1.0
+    assert fit_factor([short, long], [10, 10_000]) == 1.0
 
 
 def test_few_sequences_give_the_worst_case() -> None:
-    assert fit_factor([np.array([0.5, 3.0]), np.array([1.0])]) == 3.0
+    assert fit_factor([np.array([0.5, 3.0]), np.array([1.0])], [2, 1]) == 3.0
+
+
+def test_kind_that_is_rare_in_a_sequence_weighs_little_there() -> None:
+    usual, rare = np.full(100, 1.0), np.array([50.0])
+    assert fit_factor([usual] * 99 + [rare], [100] * 100) == 1.0
+    assert fit_factor([usual] * 9 + [rare], [100] * 9 + [1]) == 50.0
 
 
 def test_nothing_to_fit() -> None:
     with pytest.raises(ValueError, match="no estimate"):
-        fit_factor([])
+        fit_factor([], [])
 
 
 def test_without_calibration_nothing_is_tracked() -> None:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.models.model import Configuration
 
+_LEAST_PUBLISHED_PX = 32
+"""Smaller images vanish in the encoders of the paper, which halve them five times."""
+
 
 @dataclass(frozen=True)
 class TemplateMatchingConfiguration(Configuration):
@@ -38,6 +41,10 @@ class TemplateMatchingConfiguration(Configuration):
     noise: float = parameter(
         0.05, "greatest noise added to view and patch, in parts of the grey scale", minimum=0.0
     )
+
+    def __post_init__(self) -> None:
+        if self.encoder != "small" and self.patch_px < _LEAST_PUBLISHED_PX:
+            raise ValueError(f"the encoder {self.encoder} takes patches of at least {_LEAST_PUBLISHED_PX} px")
 
 
 REALTIME = TemplateMatchingConfiguration(epochs=30)

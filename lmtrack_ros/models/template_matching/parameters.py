@@ -21,6 +21,12 @@ class TemplateMatchingParameters:
         minimum=0,
         maximum=64,
     )
+    sure_mm: float = parameter(
+        17.0,
+        "the network is sure of a landmark while its own 95 % radius is usually no more than this, mm",
+        minimum=0.5,
+        maximum=100.0,
+    )
     step_mm: float = parameter(
         10.0,
         "how far from its last place a landmark is sought where the network's led to nothing, mm",

@@ -2,13 +2,15 @@
 
 A patch round each landmark in the frame of marking is what is sought in every later frame. The network sees
 the region round where the landmark was marked, which does not move with it, or the whole image, as its
-weights were trained. Of past frames, only the frame of marking and the last place are remembered.
+weights were trained. Of past frames, only the frame of marking, the last place and how sure the network was
+are remembered.
 
 Where the network's position can be refined (:mod:`lmtrack_ros.trackers.refinement`), the refined one is
 given, with its own uncertainty; else the network's. Both are calibrated by ``lmtrack calibrate`` on
 sequences that the network was not trained on.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -30,9 +32,12 @@ from lmtrack_ros.trackers.patches import Image, as_float_image
 from lmtrack_ros.trackers.refinement import Refiner
 
 _SCALE_TOLERANCE = 0.01
-NETWORK, REFINED, CONTINUED, UNREFINED = "network", "refined", "continued", "unrefined"
-"""Kinds of measurement: the network's own; refined near it; refined near the last place, where the network's
-led to nothing; and the network's again where neither did."""
+NETWORK, REFINED, DOUBTED = "network", "refined", "doubted"
+CONTINUED, UNREFINED = "continued", "unrefined"
+"""Kinds of measurement: the network's own; refined near it, while the network is sure or while it is not;
+refined near the last place, where the network's led to nothing; and the network's again where neither did."""
+_REMEMBERED = 5
+"""Over so many frames the network must be sure: in noise it is now and then, by chance."""
 
 
 class TemplateMatchingTracker:
@@ -46,7 +51,7 @@ class TemplateMatchingTracker:
     needs_initialization: ClassVar[bool] = True
     calibrated_in_turn: ClassVar[tuple[tuple[str, ...], ...]] = (
         (NETWORK,),
-        (REFINED, CONTINUED, UNREFINED),
+        (REFINED, DOUBTED, CONTINUED, UNREFINED),
     )
     Parameters = TemplateMatchingParameters
 
@@ -58,6 +63,7 @@ class TemplateMatchingTracker:
         self._views: list[View] = []
         self._refiner: Refiner | None = None
         self._last_px: list[NDArray[np.float64]] = []
+        self._radii_mm: list[deque[float]] = []
         self._shape: tuple[int, ...] = ()
         self._spacing_mm: NDArray[np.float64] = np.ones(2)
 
@@ -93,6 +99,7 @@ class TemplateMatchingTracker:
         self._landmarks = tuple(landmarks)
         self._shape = image.shape
         self._spacing_mm = _spacing_mm(frame.geometry)
+        self._radii_mm = [deque([0.0], _REMEMBERED) for _ in landmarks]
         self._last_px = [np.array(landmark.uv_px) for landmark in landmarks]
         if self._parameters.refinement.enabled:
             self._refiner = Refiner(self._parameters.refinement, image, landmarks)
@@ -136,7 +143,13 @@ class TemplateMatchingTracker:
             return (network,)
         radius_px = self.calibration.radius(NETWORK, network.sigma_px)
         step_px = np.asarray(self._parameters.step_mm / self._spacing_mm)
-        places = [(REFINED, network.uv_px, radius_px), (CONTINUED, self._last_px[index], step_px)]
+        radius_mm = float(np.max((radius_px * self._spacing_mm)[np.array(landmark.axes)]))
+        self._radii_mm[index].append(radius_mm)
+        sure = np.median(self._radii_mm[index]) <= self._parameters.sure_mm
+        places = [
+            (REFINED if sure else DOUBTED, network.uv_px, radius_px),
+            (CONTINUED, self._last_px[index], step_px),
+        ]
         axes = np.array(landmark.axes)
         for kind, middle_px, reach_px in places:
             # along an axis that is not defined a landmark is where it was marked
