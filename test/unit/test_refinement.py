@@ -79,7 +79,9 @@ def test_undefined_axis_does_not_move() -> None:
     rows = np.tanh((np.arange(120) - AT[1]) / 2.0)
     edge = np.repeat(rows[:, None], 140, axis=1).astype(np.float32) + 0.02 * texture(3)
     stage = refiner(edge, axes=(False, True))
-    found = stage.refine(as_float_image(moved(edge, (0.0, 4.0))), 0, AT + np.array([0.0, 3.0]), np.array([0.0, 8.0]))
+    found = stage.refine(
+        as_float_image(moved(edge, (0.0, 4.0))), 0, AT + np.array([0.0, 3.0]), np.array([0.0, 8.0])
+    )
     assert found.accepted
     assert found.uv_px[1] == pytest.approx(AT[1] + 4.0, abs=0.15)
     assert abs(found.uv_px[0] - AT[0]) <= 4.0
