@@ -4,12 +4,12 @@ Every tracker follows the same landmarks of the same recordings:
 
 - annotated landmarks from the first frame;
 - the same from later frames, as treatment does not begin at the first breath;
-- targets of known motion put into the recordings, whose truth is exact.
+- targets put into the recordings, whose truth is exact.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.core.records import Frame, Landmark, Status
+from lmtrack_ros.core.records import NS_PER_S, Frame, Landmark, Status
 from lmtrack_ros.evaluation.annotations import Annotation, Mark, read_annotations
 from lmtrack_ros.evaluation.excerpt import Excerpt
 from lmtrack_ros.evaluation.metrics import FAR_MM, Errors, errors, off_path
@@ -31,7 +31,7 @@ from lmtrack_ros.models.template_matching.parameters import TemplateMatchingPara
 from lmtrack_ros.models.template_matching.tracker import NETWORK, TemplateMatchingTracker
 from lmtrack_ros.models.tracking import Measurement
 from lmtrack_ros.phantoms.insertion import TARGET, insert
-from lmtrack_ros.phantoms.motion import Breathing, MotionKind, MotionParameters
+from lmtrack_ros.phantoms.motion import Trace
 from lmtrack_ros.phantoms.target_appearance import TargetParameters
 from lmtrack_ros.sources import open_source
 from lmtrack_ros.trackers import Tracker, create_tracker
@@ -46,9 +46,11 @@ _SHORTEST = 50
 """Frames that a run from a later start has at least."""
 _TARGETS = 4
 """Put into each recording, one at a time."""
-_TARGET = TargetParameters(diameters_mm=(20.0, 16.0, 18.0), signal=2.0)
-_TARGET_WITHIN = 0.3
-"""Where a target may start: within this part of the picture's sides round its middle."""
+_TARGET = TargetParameters(diameters_mm=(20.0, 16.0, 18.0))
+_SIGNALS = (0.4, 2.0)
+"""Relative to the tissue: dark, bright."""
+_BESIDE_MM = (12.0, 20.0)
+"""How far a target is from the landmark that it moves with."""
 _TERCILES = ("smallest", "middle", "largest")
 
 
@@ -162,22 +164,27 @@ def _from_later(recording: Known) -> Iterator[Known]:
 
 
 def _with_targets(recording: Known) -> Iterator[Known]:
-    """Yield the recording with a target of exactly known motion in it, several times."""
-    first = next(iter(recording.excerpt))
+    """Yield the recording with a target in it that moves as the anatomy beside it does, several times.
+
+    A target rides at a fixed distance from a landmark that is defined on both axes: its own place is exact,
+    and what is round it moves nearly as it does, as round a tumour.
+    """
+    geometry = recording.excerpt.info.geometry
+    assert geometry is not None
+    frames = list(recording.excerpt)
+    hosts = [a for a in recording.annotations if all(a.landmark.axes) and a.first_frame == 0]
     for seed in range(_TARGETS):
-        rng = np.random.default_rng((seed, len(recording.excerpt)))
-        breath = MotionParameters(
-            kind=MotionKind.BREATHING.value,
-            peak_to_peak_mm=rng.uniform(10.0, 20.0),
-            anterior_mm=rng.uniform(2.0, 5.0),
-            period_s=rng.uniform(3.5, 5.0),
-            amplitude_variation=0.2,
-            period_variation=0.1,
-        )
-        size = np.array(first.image.shape[::-1])
-        start = size / 2 + rng.uniform(-_TARGET_WITHIN / 2, _TARGET_WITHIN / 2, 2) * size
-        motion = Breathing(breath, seed)
-        samples = list(insert(recording.excerpt, (float(start[0]), float(start[1])), _TARGET, motion, seed))
+        rng = np.random.default_rng((seed, len(frames)))
+        host = hosts[seed % len(hosts)]
+        numbers = np.array(sorted(host.marks))
+        time_s = np.array([(frames[n].stamp_ns - frames[0].stamp_ns) / NS_PER_S for n in numbers])
+        places_mm = np.array([geometry.position_mm(host.marks[n].uv_px) for n in numbers])
+        angle, away_mm = rng.uniform(0, 2 * np.pi), rng.uniform(*_BESIDE_MM)
+        beside_px = np.array([np.cos(angle), np.sin(angle)]) * away_mm / geometry.plane_spacing_mm[:2]
+        start_px = np.array(host.landmark.uv_px) + beside_px
+        target = replace(_TARGET, signal=float(rng.choice(_SIGNALS)))
+        start = (float(start_px[0]), float(start_px[1]))
+        samples = list(insert(recording.excerpt, start, target, Trace(time_s, places_mm), seed))
         marks = {n: Mark(s.truth.estimates[0].uv_px[:2], certain=True) for n, s in enumerate(samples)}
         excerpt = Excerpt([s.frame for s in samples], recording.excerpt.info)
         annotation = Annotation(Landmark(TARGET, marks[0].uv_px), marks)
@@ -228,8 +235,9 @@ def _page(
         "## All runs",
         "",
         f"*Later frames* are runs to the end from every {_START_EVERY}th frame on. *Inserted* are",
-        f"{_TARGETS} runs for each recording, each with one bright target of 20 × 16 mm that breathes by 10",
-        f"to 20 mm. A *jump* is a change of the error by more than {FAR_MM:g} mm between successive certain",
+        f"{_TARGETS} runs for each recording, each with one target of 20 × 16 mm, dark or bright, that moves",
+        "as a landmark 12 to 20 mm beside it was annotated to.",
+        f"A *jump* is a change of the error by more than {FAR_MM:g} mm between successive certain",
         "frames. *Lost* and *TRACKED* are shares of all frames, *off path* the share that is TRACKED and",
         f"more than {FAR_MM:g} mm from the track's own smooth path.",
         "",

@@ -13,14 +13,14 @@ from lmtrack_ros.core.records import Estimate, Frame, Landmark, Status
 from lmtrack_ros.models.calibration import Calibration
 from lmtrack_ros.trackers.measurement import to_estimate
 
+_MARKING_MM = 0.2
+"""Standard deviation that no evidence can reduce: what the marking of a landmark is uncertain by."""
+
 
 @dataclass(frozen=True)
 class Trust:
     """How far a model is trusted; its own uncertainty is calibrated first."""
 
-    marking_error_mm: float = parameter(
-        0.15, "standard deviation that no evidence can reduce, mm: what marking is uncertain by", minimum=0.0
-    )
     tolerance_mm: float = parameter(
         3.0, "error that the confidence allows for, mm", minimum=0.1, maximum=100.0
     )
@@ -62,6 +62,16 @@ class Measuring(Protocol):
         """Return for each landmark how it was found; the last is what is reported, none: it was not."""
 
 
+def raw_sigma_mm(measured: Measurement, spacing_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the (2,) uncalibrated standard deviation of a measurement, with that of marking, mm.
+
+    Args:
+        measured: in pixels.
+        spacing_mm: (2,) pixel pitch along columns and rows.
+    """
+    return np.asarray(np.hypot(measured.sigma_px * spacing_mm, _MARKING_MM))
+
+
 def judged(
     landmark: Landmark,
     measured: Sequence[Measurement],
@@ -85,7 +95,7 @@ def judged(
         return Estimate(landmark.id)
     last = measured[-1]
     spacing_mm = np.array(geometry.plane_spacing_mm[:2]) if geometry else np.ones(2)
-    sigma_mm = np.hypot(calibration.sigma(last.kind, last.sigma_px) * spacing_mm, trust.marking_error_mm)
+    sigma_mm = calibration.sigma(last.kind, raw_sigma_mm(last, spacing_mm))
     if not np.isfinite(sigma_mm).all():
         # how far off it may be is not known, so neither is how likely it is right
         unknown = to_estimate(landmark, geometry, Status.LOST, last.uv_px.tolist(), (np.inf, np.inf), 0.0)

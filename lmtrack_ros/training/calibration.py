@@ -15,7 +15,7 @@ from lmtrack_ros.core.records import Frame, Landmark
 from lmtrack_ros.evaluation.annotations import read_annotations
 from lmtrack_ros.models.calibration import RADIUS_IN_SIGMAS, Calibration, fit_factor
 from lmtrack_ros.models.model import PhantomSequences
-from lmtrack_ros.models.tracking import Measuring
+from lmtrack_ros.models.tracking import Measuring, raw_sigma_mm
 from lmtrack_ros.phantoms import PhantomParameters, open_phantom
 from lmtrack_ros.sources import open_source
 
@@ -107,7 +107,7 @@ def follow(tracker: Measuring, sequence: TrueSequence) -> dict[str, Scores]:
             axes = np.array(landmark.axes)
             for one in measurements:
                 away_mm = (one.uv_px - truth_px[number])[axes] * spacing_mm[axes]
-                raw_mm = one.sigma_px[axes] * spacing_mm[axes]
+                raw_mm = raw_sigma_mm(one, spacing_mm)[axes]
                 radius_mm = RADIUS_IN_SIGMAS[int(axes.sum())] * np.sqrt(np.mean(np.square(raw_mm)))
                 found[one.kind].append((float(np.linalg.norm(away_mm)), float(radius_mm)))
     return {kind: Scores(*np.array(pairs).T) for kind, pairs in found.items()}

@@ -67,11 +67,11 @@ def test_last_measurement_counts() -> None:
     calibration = Calibration({"network": 1.0, "refined": 2.0})
     rough = Measurement("network", np.array([20.0, 20.0]), np.array([9.0, 9.0]))
     fine = Measurement("refined", np.array([10.5, 9.5]), np.array([0.2, 0.2]))
-    estimate = judged(LANDMARK, [rough, fine], GEOMETRY, calibration, Trust(marking_error_mm=0.0))
+    estimate = judged(LANDMARK, [rough, fine], GEOMETRY, calibration, Trust())
     assert estimate.status is Status.TRACKED
     assert estimate.uv_px == (10.5, 9.5)
-    # 0.2 px × 2 mm × factor 2, of which √5.991 is the 95 % radius in a plane
-    assert estimate.radius_mm == pytest.approx(0.8 * 5.991**0.5)
+    # 0.2 px × 2 mm, and 0.2 mm of marking; × factor 2; of that √5.991 is the 95 % radius in a plane
+    assert estimate.radius_mm == pytest.approx(2 * np.hypot(0.4, 0.2) * 5.991**0.5)
 
 
 def test_what_was_not_found_is_lost() -> None:
@@ -105,9 +105,9 @@ def sequence(name: str) -> TrueSequence:
 def test_kinds_are_calibrated_in_turn() -> None:
     tracker = Biased()
     fitted = calibrate(tracker, [sequence("a"), sequence("b")])
-    # an error of 3 px, claimed to be within √5.991 px
-    assert fitted.factors["coarse"] == pytest.approx(3.0 / 5.991**0.5, abs=1e-3)
-    assert fitted.factors["fine"] == pytest.approx(0.5 / 5.991**0.5, abs=1e-3)
+    # an error of 6 mm, claimed to be within √5.991 times 2 mm and what marking is uncertain by
+    assert fitted.factors["coarse"] == pytest.approx(6.0 / np.hypot(2.0, 0.2) / 5.991**0.5, abs=1e-3)
+    assert fitted.factors["fine"] == pytest.approx(1.0 / np.hypot(2.0, 0.2) / 5.991**0.5, abs=1e-3)
     assert fitted.sequences == 2
     assert tracker.calibration is fitted
 

@@ -35,7 +35,7 @@ _SCALE_TOLERANCE = 0.01
 NETWORK, REFINED, DOUBTED = "network", "refined", "doubted"
 CONTINUED, UNREFINED = "continued", "unrefined"
 """Kinds of measurement: the network's own; refined near it, while the network is sure or while it is not;
-refined near the last place, where the network's led to nothing; and the network's again where neither did."""
+refined near the last place, where the network's led to nothing; and what is left where neither did."""
 _REMEMBERED = 5
 """Over so many frames the network must be sure: in noise it is now and then, by chance."""
 
@@ -158,7 +158,11 @@ class TemplateMatchingTracker:
             if refined.accepted:
                 self._last_px[index] = refined.uv_px
                 return network, Measurement(kind, refined.uv_px, refined.sigma_px)
-        return network, Measurement(UNREFINED, network.uv_px, network.sigma_px)
+        leapt_mm = float(np.linalg.norm(((network.uv_px - self._last_px[index]) * self._spacing_mm)[axes]))
+        # where the network stands alone, it is believed no leap
+        stays = leapt_mm > self._parameters.step_mm
+        place_px = self._last_px[index] if stays else network.uv_px
+        return network, Measurement(UNREFINED, place_px, network.sigma_px)
 
     def _view(self, frame: Frame, landmark: Landmark) -> View:
         c = self._matcher.configuration
