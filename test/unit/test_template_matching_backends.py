@@ -17,10 +17,6 @@ from lmtrack_ros.phantoms import PhantomParameters, open_phantom  # noqa: E402
 from lmtrack_ros.trackers import create_tracker  # noqa: E402
 
 WEIGHTS = "mr"
-pytestmark = pytest.mark.skipif(
-    WEIGHTS not in shipped_weights(find_model("template_matching")),
-    reason=f"the weights '{WEIGHTS}' are not there: what is not trained finds everything in one place",
-)
 FRAMES = 100
 AGREED_PX = 0.05
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
