@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 
 from lmtrack_ros.core.records import Frame, Status  # noqa: E402
-from lmtrack_ros.models import find_model  # noqa: E402
-from lmtrack_ros.models.description import shipped_weights  # noqa: E402
 from lmtrack_ros.phantoms import PhantomParameters, open_phantom  # noqa: E402
 from lmtrack_ros.trackers import create_tracker  # noqa: E402
 
