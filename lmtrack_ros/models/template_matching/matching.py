@@ -2,8 +2,8 @@
 
 The fully connected layers of the paper see both feature vectors stacked, and have to learn what it means that
 the two are alike. With a large encoder, pretrained, and a thousand epochs they do. A small one that is
-trained in an hour learns far more (docs/results/template_matching.md) when it is told where they are alike:
-the features of a patch are correlated with those of the image, as in a fully convolutional siamese network
+trained in an hour learns far more when it is told where they are alike: the features of a patch are
+correlated with those of the image, as in a fully convolutional siamese network
 (Bertinetto et al. 2016), and moments of the resulting distribution over places are stacked to the two
 vectors.
 """
