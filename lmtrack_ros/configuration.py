@@ -29,6 +29,12 @@ def share_directories() -> tuple[Path, ...]:
     return tuple(d for d in (source_tree, *shares) if (d / "config").is_dir() or (d / "msg").is_dir())
 
 
+def cache_directory(name: str) -> Path:
+    """Return where the user's cache keeps what can be made anew, such as ``engines``; it need not exist."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / _PACKAGE / name
+
+
 def config_names() -> tuple[str, ...]:
     """Return the names of the configurations that come with the package, sorted."""
     return tuple(sorted({f.stem for d in share_directories() for f in (d / "config").glob("*.yaml")}))

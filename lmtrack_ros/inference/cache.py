@@ -4,7 +4,6 @@ import hashlib
 import inspect
 import json
 import logging
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -19,12 +18,6 @@ logger = logging.getLogger(__name__)
 
 _LIBRARIES = ("lmtrack_ros", "torch", "openvino", "torch-tensorrt")
 _DIGEST_BYTES = hashlib.sha256().digest_size
-
-
-def default_directory() -> Path:
-    """Return where engines are kept: below the user's cache directory."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "lmtrack_ros" / "engines"
 
 
 def digest_of(**what: Any) -> str:

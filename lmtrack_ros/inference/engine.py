@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lmtrack_ros.configuration import cache_directory
 from lmtrack_ros.inference import eager
-from lmtrack_ros.inference.cache import Cache, default_directory, digest_of, digest_of_network
+from lmtrack_ros.inference.cache import Cache, digest_of, digest_of_network
 from lmtrack_ros.inference.parameters import InferenceParameters
 from lmtrack_ros.inference.selection import Candidate, rounds
 from lmtrack_ros.inference.task import PlacedNetwork, Runner, Task
@@ -119,7 +120,7 @@ def prepare(
         named=parameters.backend,
         tolerance=tolerance,
         on_progress=on_progress,
-        cache=Cache(cache or default_directory()),
+        cache=Cache(cache or cache_directory("engines")),
     )
     has_cuda = torch.cuda.is_available()
     if not has_cuda and (parameters.device == "cuda" or parameters.backend == "tensorrt"):

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.models.description import Description
+from lmtrack_ros.trackers.measurement import CHI_SQUARE_95
 
 Array = NDArray[np.float64]
 
 COVERAGE = 0.95
-RADIUS_IN_SIGMAS = (0.0, 3.841**0.5, 5.991**0.5)
-"""95 % quantile of the length of a normal vector of no, one and two dimensions, in standard deviations."""
+RADIUS_IN_SIGMAS = tuple(square**0.5 for square in CHI_SQUARE_95)
+"""95 % quantile of the length of a normal vector of none to three dimensions, in standard deviations."""
 
 
 @dataclass(frozen=True)

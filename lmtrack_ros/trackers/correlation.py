@@ -43,11 +43,11 @@ from lmtrack_ros.trackers.patches import (
     Image,
     Window,
     as_float_image,
+    peak_in,
     pyramid,
     similarity,
     standardised,
 )
-from lmtrack_ros.trackers.subpixel import refine_peak
 
 Point: TypeAlias = NDArray[np.float64]
 
@@ -341,7 +341,7 @@ class CorrelationTracker:
             hold = self._hold(target, 1, window)
             reference = similarity(image, target.reference[0], target.extents[0], window)
             recent = similarity(image, target.recent[0], target.extents[0], window)
-            uv, curvature = _peak((reference + recent) / 2 - hold, window)
+            uv, curvature = peak_in((reference + recent) / 2 - hold, window)
             if window.holds_inside(uv):
                 break
         at = window.index(uv)
@@ -351,7 +351,7 @@ class CorrelationTracker:
             similarity=height,
             likeness=float(reference[at]),
             width_px=np.sqrt((1 - height) / np.maximum(curvature, _LEAST_CURVATURE)),
-            disagreement_px=np.abs(_peak(reference - hold, window)[0] - _peak(recent - hold, window)[0]),
+            disagreement_px=np.abs(peak_in(reference - hold, window)[0] - peak_in(recent - hold, window)[0]),
         )
 
     def _round_trip_px(self, target: _Target, image: Image, uv: Point) -> Point:
@@ -371,7 +371,7 @@ class CorrelationTracker:
         window = Window.around(self._previous.shape, target.uv, reach_px)
         patch = target.extents[0].cut(image, uv)
         scores = similarity(self._previous, patch, target.extents[0], window)
-        back, _ = _peak(scores - self._hold(target, 1, window), window)
+        back, _ = peak_in(scores - self._hold(target, 1, window), window)
         return np.abs(back - target.uv)
 
     def _adapt(self, target: _Target, levels: Sequence[Image]) -> None:
@@ -419,16 +419,6 @@ class CorrelationTracker:
         sigma_mm = self._length_mm(target, sigma_px)
         within = 1 - np.exp(-0.5 * (self._parameters.tolerance_mm / max(sigma_mm, 1e-6)) ** 2)
         return right * float(within)
-
-
-def _peak(scores: NDArray[np.floating], window: Window) -> tuple[Point, Point]:
-    """Return the (x, y) of the greatest score and its curvature along x and y."""
-    row, column = (int(i) for i in np.unravel_index(int(np.argmax(scores)), scores.shape))
-    peak = refine_peak(scores, row, column)
-    return (
-        window.origin + np.array([peak.column, peak.row]),
-        np.array([peak.column_curvature, peak.row_curvature]),
-    )
 
 
 def _ramp(value: float, zero: float, one: float) -> float:

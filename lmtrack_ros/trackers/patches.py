@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lmtrack_ros.trackers.subpixel import refine_peak
+
 Image = NDArray[np.float32]
 
 _FLAT = 1e-3
@@ -161,3 +163,13 @@ def similarity(image: Image, patch: Image, extent: Extent, window: Window) -> Im
 def standardised(patch: Image) -> Image:
     """Return the patch with zero mean and unit contrast."""
     return np.asarray((patch - patch.mean()) / max(float(patch.std()), _FLAT), dtype=np.float32)
+
+
+def peak_in(scores: NDArray[np.floating], window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the (x, y) of the greatest score of a window and its curvature along x and y, per px²."""
+    row, column = (int(i) for i in np.unravel_index(int(np.argmax(scores)), scores.shape))
+    peak = refine_peak(scores, row, column)
+    return (
+        window.origin + np.array([peak.column, peak.row]),
+        np.array([peak.column_curvature, peak.row_curvature]),
+    )

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.core.records import Landmark
-from lmtrack_ros.trackers.patches import Extent, Image, Window, similarity
+from lmtrack_ros.trackers.patches import Extent, Image, Window, peak_in, similarity
 from lmtrack_ros.trackers.subpixel import refine_peak
 
 Point: TypeAlias = NDArray[np.float64]
@@ -123,9 +123,8 @@ class Refiner:
         there = np.where(target.axes, np.abs(found - target.uv_px) + _MARGIN_PX, 0.0)
         window = _window(self._image, target.uv_px, np.maximum(reach, there))
         scores = similarity(self._image, target.extent.cut(image, found), target.extent, window)
-        row, column = np.unravel_index(int(np.argmax(scores)), scores.shape)
-        peak = refine_peak(scores, int(row), int(column))
-        return np.asarray(np.abs(window.origin + np.array([peak.column, peak.row]) - target.uv_px))
+        back, _ = peak_in(scores, window)
+        return np.abs(back - target.uv_px)
 
 
 @dataclass(frozen=True, eq=False)

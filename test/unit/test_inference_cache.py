@@ -12,9 +12,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("openvino")
 
+from lmtrack_ros.configuration import cache_directory  # noqa: E402
 from lmtrack_ros.inference import InferenceParameters  # noqa: E402
 from lmtrack_ros.inference import engine as engines  # noqa: E402
-from lmtrack_ros.inference.cache import Cache, default_directory, digest_of_network  # noqa: E402
+from lmtrack_ros.inference.cache import Cache, digest_of_network  # noqa: E402
 from lmtrack_ros.inference.engine import Engine  # noqa: E402
 
 
@@ -158,7 +159,7 @@ def test_digest_is_of_layers_weights_and_code(tmp_path: Path, monkeypatch: pytes
 
 def test_default_directory_is_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_directory() == tmp_path / "lmtrack_ros" / "engines"
+    assert cache_directory("engines") == tmp_path / "lmtrack_ros" / "engines"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_directory() == tmp_path / ".cache" / "lmtrack_ros" / "engines"
+    assert cache_directory("engines") == tmp_path / ".cache" / "lmtrack_ros" / "engines"

@@ -18,7 +18,7 @@ from lmtrack_ros.evaluation.detection_study.plan import Plan
 from lmtrack_ros.evaluation.detection_study.radiographs import Radiographs
 from lmtrack_ros.evaluation.detection_study.variation import Variation, varied
 from lmtrack_ros.models.randomness import seed_all
-from lmtrack_ros.models.template_matching.data import scaled
+from lmtrack_ros.models.template_matching.data import cut, scaled
 from lmtrack_ros.trackers.subpixel import refine_peak
 
 PATCH_PX = 32
@@ -101,7 +101,7 @@ class PatchMatching:
     def _features(self, grey: Tensor, places_px: Tensor) -> Tensor:
         """Return (M, F) features, of length 1, of patches of an (H, W) image round (M, 2) places."""
         parts = [
-            functional.normalize(self._encoder(_cut(grey, part)), dim=-1)
+            functional.normalize(self._encoder(cut(grey[None], part[None], PATCH_PX)[0]), dim=-1)
             for part in torch.split(places_px, _BATCH)
         ]
         return torch.cat(parts)
@@ -109,17 +109,3 @@ class PatchMatching:
 
 def _grey(image: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(scaled(image))
-
-
-def _cut(grey: Tensor, places_px: Tensor) -> Tensor:
-    """Return (M, P, P) patches, zero beyond the image."""
-    steps = torch.arange(PATCH_PX) - (PATCH_PX - 1) / 2
-    shape = (len(places_px), PATCH_PX, PATCH_PX)
-    columns = (places_px[:, 0, None] + steps)[:, None, :].expand(shape)
-    rows = (places_px[:, 1, None] + steps)[:, :, None].expand(shape)
-    size = torch.tensor([grey.shape[1], grey.shape[0]])
-    at = torch.stack([columns, rows], -1) * (2 / (size - 1)) - 1
-    # one image for all: their rows are put one below the other
-    stacked = at.reshape(1, -1, PATCH_PX, 2)
-    sampled = functional.grid_sample(grey[None, None], stacked, align_corners=True)
-    return sampled.reshape(shape)

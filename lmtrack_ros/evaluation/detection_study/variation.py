@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from lmtrack_ros.models.template_matching.data import places, rotation, sample
 
 
 @dataclass(frozen=True)
@@ -68,19 +69,9 @@ def varied(images: Tensor, centre_px: Tensor, side_px: int, variation: Variation
         logarithm: Tensor = uniform(math.log(between[0]), math.log(between[1]), *more)
         return torch.exp(logarithm)
 
-    angle = torch.deg2rad(uniform(-v.rotation_deg, v.rotation_deg))
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    matrix = torch.stack([cos, -sin, sin, cos], -1).reshape(-1, 2, 2) / ratio(v.scale, 1, 1)
+    angle_rad = torch.deg2rad(uniform(-v.rotation_deg, v.rotation_deg))
+    matrix = rotation(angle_rad) / ratio(v.scale, 1, 1)
     centre = centre_px + side_px * uniform(-v.shift, v.shift, 2)
-    grey = _sampled(images, matrix, centre, side_px)
+    grey = sample(images, places(matrix, centre, side_px))
     grey = grey.clamp(min=1e-4) ** ratio(v.gamma, 1, 1) * uniform(*v.gain, 1, 1)
     return Squares(grey + torch.randn_like(grey) * uniform(0.0, v.noise, 1, 1), matrix, centre)
-
-
-def _sampled(images: Tensor, matrix: Tensor, centre_px: Tensor, side_px: int) -> Tensor:
-    at = torch.arange(side_px) - (side_px - 1) / 2
-    steps = torch.stack([at.expand(side_px, side_px), at[:, None].expand(side_px, side_px)], -1)
-    from_px = torch.einsum("bij,rcj->brci", matrix, steps) + centre_px[:, None, None]
-    size = torch.tensor([images.shape[2], images.shape[1]])
-    normalised = from_px * (2 / (size - 1)) - 1
-    return functional.grid_sample(images[:, None], normalised, align_corners=True)[:, 0]

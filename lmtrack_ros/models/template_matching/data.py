@@ -109,14 +109,14 @@ def draw(
     zoom = torch.stack([stretch, 1 / stretch], -1) * (side / input_px)[:, None]
     room = (size_px - side[:, None]).clamp(min=0) / 2 + a.overhang * side[:, None]
     centre = (size_px - 1) / 2 + uniform(-1.0, 1.0, count, 2) * room
-    matrix = _rotation(angle) * zoom[:, None]
-    views = _sample(images, _places(matrix, centre, input_px))
+    matrix = rotation(angle) * zoom[:, None]
+    views = sample(images, places(matrix, centre, input_px))
 
     place = uniform(0.0, input_px - 1.0, count, patches, 2)
     angle = torch.deg2rad(uniform(-a.patch_rotation_deg, a.patch_rotation_deg, count, patches))
     zoom = 1 / uniform(*a.patch_scale, count, patches)
-    at = _places(_rotation(angle) * zoom[..., None, None], place, patch_px)
-    patch = _sample(views, at.flatten(1, 2)).reshape(count, patches, patch_px, patch_px)
+    at = places(rotation(angle) * zoom[..., None, None], place, patch_px)
+    patch = sample(views, at.flatten(1, 2)).reshape(count, patches, patch_px, patch_px)
     gamma = torch.exp(uniform(math.log(a.gamma[0]), math.log(a.gamma[1]), count, patches, 1, 1))
     patch = patch.clamp(min=1e-4) ** gamma
     if a.noise:
@@ -129,16 +129,17 @@ def draw(
 def cut(views: Tensor, place_px: Tensor, patch_px: int) -> Tensor:
     """Return (B, N, P, P) patches of (B, S, S) views round (B, N, 2) places, between pixels if need be."""
     matrix = torch.eye(2, device=views.device).expand(*place_px.shape, 2)
-    at = _places(matrix, place_px, patch_px)
-    return _sample(views, at.flatten(1, 2)).reshape(*place_px.shape[:2], patch_px, patch_px)
+    at = places(matrix, place_px, patch_px)
+    return sample(views, at.flatten(1, 2)).reshape(*place_px.shape[:2], patch_px, patch_px)
 
 
-def _rotation(angle_rad: Tensor) -> Tensor:
+def rotation(angle_rad: Tensor) -> Tensor:
+    """Return the (..., 2, 2) rotations by angles."""
     cos, sin = torch.cos(angle_rad), torch.sin(angle_rad)
     return torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
 
 
-def _places(matrix: Tensor, centre_px: Tensor, side: int) -> Tensor:
+def places(matrix: Tensor, centre_px: Tensor, side: int) -> Tensor:
     """Return (..., side, side, 2): which column and row each pixel of a square comes from.
 
     Args:
@@ -152,7 +153,7 @@ def _places(matrix: Tensor, centre_px: Tensor, side: int) -> Tensor:
     return columns[..., None, :, :] + rows[..., :, None, :]
 
 
-def _sample(images: Tensor, at_px: Tensor) -> Tensor:
+def sample(images: Tensor, at_px: Tensor) -> Tensor:
     """Return the (B, h, w) values of (B, H, W) images at (B, h, w, 2) pixels, zero beyond the border."""
     size = torch.tensor([images.shape[2], images.shape[1]], device=images.device)
     normalised = at_px * (2 / (size - 1)) - 1

@@ -1,6 +1,5 @@
 """Images to train on: of phantoms, or from a user's own folders, divided by patient."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from lmtrack_ros.configuration import cache_directory
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import Modality
 from lmtrack_ros.models.template_matching.data import scaled
@@ -122,8 +122,9 @@ def joined(sets: Sequence[ImageSet]) -> ImageSet:
 
 def phantom_pool(data: PhantomData, part: Part) -> Pool:
     """Return the sequences of one part of a phantom data set, which are kept once they are rendered."""
+    directory = cache_directory("phantoms")
     return Pool(
-        data.modality, data.presets, tuple(data.seeds[part]), data.frames, _directory(), data.rate_hz, False
+        data.modality, data.presets, tuple(data.seeds[part]), data.frames, directory, data.rate_hz, False
     )
 
 
@@ -242,8 +243,3 @@ def _read(folder: Path, in_mm: bool) -> tuple[list[NDArray[Any]], float]:
         raise UserError(f"{folder} does not say its pixel spacing")
     chosen = np.unique(np.linspace(0, len(frames) - 1, _SUBJECT_FRAMES).round().astype(int))
     return [frames[i].image for i in chosen], geometry.plane_spacing_mm[0]
-
-
-def _directory() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "lmtrack_ros" / "phantoms"
