@@ -36,6 +36,10 @@ class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
 
+    def gather(self, part: str, done: int, total: int) -> None:
+        if done == 0:
+            self.say(f"gathers the {part} data: {total} subjects ...")
+
     def begin(self, step: int, steps_per_epoch: int, epochs: int) -> None:
         if step:
             self.say(f"goes on after step {step} of {steps_per_epoch * epochs}")
@@ -60,6 +64,11 @@ class _Bar:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._task = progress.add_task("", total=None, losses="", validation="not yet validated")
+
+    def gather(self, part: str, done: int, total: int) -> None:
+        self._progress.update(
+            self._task, description=f"{part} data, {done}/{total} subjects", total=total, completed=done
+        )
 
     def begin(self, step: int, steps_per_epoch: int, epochs: int) -> None:
         self._steps_per_epoch, self._epochs = steps_per_epoch, epochs

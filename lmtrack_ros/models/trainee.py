@@ -1,8 +1,8 @@
 """What a model gives the training loop."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -10,6 +10,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lmtrack_ros.models.model import Configuration
+
+Gathered: TypeAlias = Callable[[str, int, int], None]
+"""Told how far the data is gathered: of which part, how many subjects, and of how many."""
+
+
+def unseen(part: str, done: int, total: int) -> None:
+    """Show nobody how far the data is gathered."""
 
 
 class Stateful(Protocol):
@@ -28,18 +35,20 @@ class Stateful(Protocol):
 class Trainee(ABC):
     """A model in training: its networks, optimisers and data.
 
-    Made once per process, by the loop: ``cls(configuration, data, seed, device)``. Making it must depend on
-    these alone. Before it is made, and before every call of :meth:`step`, :meth:`end_epoch`,
-    :meth:`validate`, :meth:`picture` and :meth:`scores`, the loop seeds torch, numpy and Python from the
-    run's seed and the call's index. So a step may draw from the global generators (dropout does) or from
-    :func:`lmtrack_ros.models.randomness.generator`, but from no generator that lives on between two steps:
-    a run that was killed and resumed then ends with the same weights, to the bit, as one that never was.
+    Made once per process, by the loop: ``cls(configuration, data, seed, device, gathered)``. Making it must
+    depend on the first four alone. Before it is made, and before every call of :meth:`step`,
+    :meth:`end_epoch`, :meth:`validate`, :meth:`picture` and :meth:`scores`, the loop seeds torch, numpy and
+    Python from the run's seed and the call's index. So a step may draw from the global generators (dropout
+    does) or from :func:`lmtrack_ros.models.randomness.generator`, but from no generator that lives on
+    between two steps: a run that was killed and resumed then ends with the same weights, to the bit, as one
+    that never was.
 
     Args:
         configuration: an instance of the model's configuration class.
         data: names of the model's data sets, or paths of a user's own images, known to exist.
         seed: of the run.
         device: where to train.
+        gathered: told how far the data is gathered, which takes minutes where phantoms are rendered.
 
     Attributes:
         network: what is shipped as weights.
@@ -53,12 +62,18 @@ class Trainee(ABC):
     steps_per_epoch: int
 
     def __init__(
-        self, configuration: Configuration, data: tuple[str, ...], seed: int, device: torch.device
+        self,
+        configuration: Configuration,
+        data: tuple[str, ...],
+        seed: int,
+        device: torch.device,
+        gathered: Gathered = unseen,
     ) -> None:
         self.configuration = configuration
         self.data = data
         self.seed = seed
         self.device = device
+        self.gathered = gathered
 
     @abstractmethod
     def stateful(self) -> Mapping[str, Stateful]:

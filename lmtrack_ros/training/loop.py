@@ -19,6 +19,9 @@ MAKING, _STEPS, _EPOCH_ENDS, _VALIDATION, _PICTURES, SCORES = range(6)
 class Reporter(Protocol):
     """Who shows how training goes."""
 
+    def gather(self, part: str, done: int, total: int) -> None:
+        """Show that of so many subjects of a part of the data these are ready."""
+
     def begin(self, step: int, steps_per_epoch: int, epochs: int) -> None:
         """Show how long it will be, and that ``step`` steps are taken already."""
 

@@ -38,7 +38,7 @@ def _train(folder: RunFolder, reporter: Reporter, save_every_s: float) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     seed_all(description.seed, MAKING)
     trainee = description.declared.trainee_class()(
-        description.configuration, description.data, description.seed, device
+        description.configuration, description.data, description.seed, device, reporter.gather
     )
     if description.start and not folder.has_state:
         start = find_weights(description.declared, description.start)

@@ -45,6 +45,10 @@ class Silent:
     def __init__(self) -> None:
         self.began_at: int | None = None
         self.bests: list[int] = []
+        self.gathered: list[tuple[str, int, int]] = []
+
+    def gather(self, part: str, done: int, total: int) -> None:
+        self.gathered.append((part, done, total))
 
     def begin(self, step: int, steps_per_epoch: int, epochs: int) -> None:
         self.began_at = step
@@ -162,7 +166,9 @@ def test_run_killed_by_the_system_goes_on(tmp_path: Path, undisturbed: dict[str,
     )
     assert done.returncode == -9
     assert [line["epoch"] for line in metrics(path)] == [1]
-    assert resumed(path).began_at == 5
+    shown = resumed(path)
+    assert shown.began_at == 5
+    assert shown.gathered == [("training", 1, 1)]
     assert left_by(path) == undisturbed
 
 

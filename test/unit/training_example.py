@@ -15,7 +15,7 @@ from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.models import Configuration, Model
 from lmtrack_ros.models.precision import Precision
 from lmtrack_ros.models.randomness import generator
-from lmtrack_ros.models.trainee import Stateful, Trainee
+from lmtrack_ros.models.trainee import Gathered, Stateful, Trainee, unseen
 
 KILL_AT = "LMTRACK_TEST_KILL_AT_STEP"
 
@@ -42,9 +42,15 @@ class SineTrainee(Trainee):
     steps_per_epoch = 5
 
     def __init__(
-        self, configuration: SineConfiguration, data: tuple[str, ...], seed: int, device: torch.device
+        self,
+        configuration: SineConfiguration,
+        data: tuple[str, ...],
+        seed: int,
+        device: torch.device,
+        gathered: Gathered = unseen,
     ) -> None:
-        super().__init__(configuration, data, seed, device)
+        super().__init__(configuration, data, seed, device, gathered)
+        gathered("training", 1, 1)
         if configuration.rate > 100:
             raise UserError("too fast")
         hidden = configuration.hidden

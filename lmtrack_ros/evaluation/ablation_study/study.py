@@ -106,6 +106,9 @@ class _Steps:
     progress: Callable[[str, int, int], None]
     steps: int = 0
 
+    def gather(self, part: str, done: int, total: int) -> None:
+        self.progress(f"{part} data", done, total)
+
     def begin(self, step: int, steps_per_epoch: int, epochs: int) -> None:
         self.steps = steps_per_epoch * epochs
         self.progress(self.name, step, self.steps)

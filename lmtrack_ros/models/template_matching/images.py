@@ -1,6 +1,6 @@
 """Images to train on: of phantoms, or from a user's own folders, divided by patient."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -17,6 +17,7 @@ from lmtrack_ros.configuration import cache_directory
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import Modality
 from lmtrack_ros.models.template_matching.data import scaled
+from lmtrack_ros.models.trainee import Gathered, unseen
 from lmtrack_ros.phantoms.pool import Pool
 from lmtrack_ros.sources import open_source
 
@@ -133,7 +134,7 @@ def phantom_images(
     part: Part,
     view_mm: float,
     image_px: int,
-    on_sequence: Callable[[], None] = lambda: None,
+    gathered: Gathered = unseen,
 ) -> ImageSet:
     """Return the images of one part of a phantom data set, rendered where they are not kept from before.
 
@@ -142,15 +143,16 @@ def phantom_images(
         part: of them.
         view_mm: side of the views; 0: whole images.
         image_px: side of the network's image.
-        on_sequence: called after each patient.
+        gathered: told how many patients there are so far.
     """
     pool = phantom_pool(data, part)
-    gathered = _Gathered(view_mm, image_px)
+    images = _Images(view_mm, image_px)
     for index in range(len(pool)):
+        gathered(part.value, index, len(pool))
         sequence = pool.load(index)
-        gathered.add(sequence.images, float(sequence.spacing_mm[0]))
-        on_sequence()
-    return gathered.stacked()
+        images.add(sequence.images, float(sequence.spacing_mm[0]))
+    gathered(part.value, len(pool), len(pool))
+    return images.stacked()
 
 
 def folder_images(folders: Sequence[Path], view_mm: float, image_px: int) -> dict[Part, ImageSet]:
@@ -162,7 +164,7 @@ def folder_images(folders: Sequence[Path], view_mm: float, image_px: int) -> dic
     Raises:
         UserError: one cannot be read, holds no 2-D image, or gives no pixel spacing where views are in mm.
     """
-    parts = {part: _Gathered(view_mm, image_px) for part in Part}
+    parts = {part: _Images(view_mm, image_px) for part in Part}
     subjects = [_read(folder, view_mm > 0) for folder in folders]
     for number, (images, spacing_mm) in enumerate(subjects):
         left = len(subjects) - number
@@ -176,10 +178,10 @@ def folder_images(folders: Sequence[Path], view_mm: float, image_px: int) -> dic
         parts[Part.TRAINING].add(images[:first], spacing_mm)
         parts[Part.VALIDATION].add(images[first:second], spacing_mm)
         parts[Part.TEST].add(images[second:], spacing_mm)
-    return {part: gathered.stacked() for part, gathered in parts.items()}
+    return {part: images.stacked() for part, images in parts.items()}
 
 
-class _Gathered:
+class _Images:
     """Images on their way into a set."""
 
     def __init__(self, view_mm: float, image_px: int) -> None:

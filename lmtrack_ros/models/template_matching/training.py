@@ -22,7 +22,7 @@ from lmtrack_ros.models.template_matching.images import (
 )
 from lmtrack_ros.models.template_matching.losses import LOSSES, match_loss
 from lmtrack_ros.models.template_matching.network import Found, NetworkSize, TemplateMatchingNetwork
-from lmtrack_ros.models.trainee import Stateful, Trainee
+from lmtrack_ros.models.trainee import Gathered, Stateful, Trainee, unseen
 
 _REGION_OVERHANG = 0.2
 """A region round a landmark may reach beyond the image by so much of its side."""
@@ -52,8 +52,9 @@ class TemplateMatching(Trainee):
         data: tuple[str, ...],
         seed: int,
         device: torch.device,
+        gathered: Gathered = unseen,
     ) -> None:
-        super().__init__(configuration, data, seed, device)
+        super().__init__(configuration, data, seed, device, gathered)
         c = configuration
         network = build_network(c, c.pretrained)
         # a layout that convolutions are faster in
@@ -63,7 +64,7 @@ class TemplateMatching(Trainee):
         self._precision = Precision(device)
         overhang = _REGION_OVERHANG if c.view_mm else 0.0
         self._augmentation = Augmentation(crop=c.crop, noise=c.noise, overhang=overhang)
-        self._images = {part: images.to(device) for part, images in _images(data, c).items()}
+        self._images = {part: images.to(device) for part, images in _images(data, c, gathered).items()}
         once = -(-len(self._images[Part.TRAINING]) // c.images_per_step)
         self.steps_per_epoch = c.steps_per_epoch or once
 
@@ -162,10 +163,12 @@ class TemplateMatching(Trainee):
             return self.network.find(batch.views, self.network.encode_patches(batch.patches))
 
 
-def _images(data: tuple[str, ...], c: TemplateMatchingConfiguration) -> dict[Part, ImageSet]:
+def _images(
+    data: tuple[str, ...], c: TemplateMatchingConfiguration, gathered: Gathered
+) -> dict[Part, ImageSet]:
     """Return the images of all data sets and folders, by part."""
     sets = [
-        {part: phantom_images(PHANTOMS[name], part, c.view_mm, c.image_px) for part in Part}
+        {part: phantom_images(PHANTOMS[name], part, c.view_mm, c.image_px, gathered) for part in Part}
         for name in data
         if name in PHANTOMS
     ]
