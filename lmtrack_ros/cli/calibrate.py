@@ -67,6 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
         task = progress.add_task("calibrating", total=len(sequences) * len(tracker.calibrated_in_turn))
         fitted = calibrate(tracker, sequences, lambda: progress.advance(task))
     replace(description, calibration=plain(fitted)).write(path)
-    said = ", ".join(f"{kind} {factor:.3g}" for kind, factor in fitted.factors.items())
+    said = ", ".join(
+        f"{kind} {' / '.join(f'{factor:.3g}' for factor in by_axes.values())}"
+        for kind, by_axes in fitted.factors.items()
+    )
     Console().print(f"{path}: from {fitted.sequences} sequences, raw σ times: {said}", soft_wrap=True)
     return 0

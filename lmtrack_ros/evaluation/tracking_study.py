@@ -267,10 +267,11 @@ def _page(
         "",
         "## What refinement did",
         "",
-        "Share of the estimates from the first frame that were refined near the network's place, near the",
-        "last place because the network's led to nothing, or not at all; and how far that moved the result.",
+        "Share of the estimates from the first frame that were refined near the network's place, the same in",
+        "doubt, refined near the last place because the network's led to nothing, or not believed at all;",
+        "and how far that moved the result.",
         "",
-        "| recording | refined | doubted | continued | unrefined | median move px | 95 % move px |",
+        "| recording | refined | doubted | continued | unverified | median move px | 95 % move px |",
         "|---|--:|--:|--:|--:|--:|--:|",
         *_refinement_rows(watched),
         "",
@@ -346,7 +347,7 @@ def _refinement_rows(watched: Mapping[str, _Watched]) -> Iterator[str]:
         if NETWORK in tracker.kinds or not total:
             continue
         shares = " | ".join(
-            f"{tracker.kinds[kind] / total:.1%}" for kind in ("refined", "doubted", "continued", "unrefined")
+            f"{tracker.kinds[kind] / total:.1%}" for kind in ("refined", "doubted", "continued", "unverified")
         )
         median_px, p95_px = np.percentile(moved, (50, 95))
         yield f"| {name.partition(' · ')[2]} | {shares} | {median_px:.2f} | {p95_px:.2f} |"

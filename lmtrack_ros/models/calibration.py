@@ -28,20 +28,37 @@ class Calibration:
     """Of one model's weights.
 
     Attributes:
-        factors: for each kind of estimate, from raw to calibrated standard deviation.
-        sequences: how many each factor was fitted on; 0 for weights that are not calibrated yet.
+        factors: for each kind of measurement and number of axes on which a landmark is defined, from raw to
+            calibrated standard deviation; edges and points err differently.
+        sequences: how many there were to fit them on; 0 for weights that are not calibrated yet.
     """
 
-    factors: Mapping[str, float]
+    factors: Mapping[str, Mapping[int, float]]
     sequences: int = 0
 
-    def sigma(self, kind: str, raw: Array) -> Array:
-        """Return the calibrated standard deviation of raw ones; infinite for a kind without calibration."""
-        return np.asarray(raw * self.factors.get(kind, np.inf))
+    def checked(self) -> "Calibration":
+        """Return itself.
 
-    def radius(self, kind: str, raw: Array) -> Array:
+        Raises:
+            ValueError, TypeError, AttributeError: a factor is not a positive number.
+        """
+        for kind, by_axes in self.factors.items():
+            if not all(factor > 0 for factor in by_axes.values()):
+                raise ValueError(f"a factor of '{kind}' is not positive")
+        return self
+
+    def sigma(self, kind: str, raw: Array, axes: int) -> Array:
+        """Return the calibrated standard deviation of raw ones.
+
+        It is infinite for a kind without calibration; where a kind is calibrated for another number of axes
+        alone, the greatest factor counts.
+        """
+        known = self.factors.get(kind, {})
+        return np.asarray(raw * known.get(axes, max(known.values(), default=np.inf)))
+
+    def radius(self, kind: str, raw: Array, axes: int) -> Array:
         """Return within what 95 % of the errors lie."""
-        return np.asarray(self.sigma(kind, raw) * RADIUS_IN_SIGMAS[2])
+        return np.asarray(self.sigma(kind, raw, axes) * RADIUS_IN_SIGMAS[axes])
 
 
 def fit_factor(scores: Sequence[Array], totals: Sequence[int]) -> float:
@@ -75,8 +92,8 @@ def read_calibration(description: Description) -> Calibration:
     if not description.calibration:
         return Calibration({})
     try:
-        return Calibration(**description.calibration)
-    except TypeError as error:
+        return Calibration(**description.calibration).checked()
+    except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"the calibration of {description.model} cannot be read: {error}") from error
 
 

@@ -95,7 +95,7 @@ def judged(
         return Estimate(landmark.id)
     last = measured[-1]
     spacing_mm = np.array(geometry.plane_spacing_mm[:2]) if geometry else np.ones(2)
-    sigma_mm = calibration.sigma(last.kind, raw_sigma_mm(last, spacing_mm))
+    sigma_mm = calibration.sigma(last.kind, raw_sigma_mm(last, spacing_mm), sum(landmark.axes))
     if not np.isfinite(sigma_mm).all():
         # how far off it may be is not known, so neither is how likely it is right
         unknown = to_estimate(landmark, geometry, Status.LOST, last.uv_px.tolist(), (np.inf, np.inf), 0.0)

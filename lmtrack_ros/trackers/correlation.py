@@ -36,13 +36,12 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import ImageGeometry
 from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.core.records import Estimate, Frame, Landmark, LandmarkSet, Status
-from lmtrack_ros.trackers.marking import check_landmarks
+from lmtrack_ros.trackers.marking import Scene, marked_on
 from lmtrack_ros.trackers.measurement import to_estimate, to_set
 from lmtrack_ros.trackers.patches import (
     Extent,
     Image,
     Window,
-    as_float_image,
     peak_in,
     pyramid,
     similarity,
@@ -55,9 +54,6 @@ _SEARCH_HALF_PX = 12
 """Greatest half-width of the patch at the resolution of the search."""
 _LEAST_PATCH_PX = 5
 """Least width and height of a patch that the image border cuts off."""
-_NO_GEOMETRY_SPACING_MM = (1.0, 1.0)
-"""Without geometry one pixel counts as one millimetre of the parameters."""
-_SCALE_TOLERANCE = 0.01
 _REFINEMENTS = 3
 """How often the window of the refinement may follow a peak on its edge."""
 _SIMILARITY_RAMP = (0.3, 0.6)
@@ -201,8 +197,7 @@ class CorrelationTracker:
         while p.patch_half_width_px >> self._search_level > _SEARCH_HALF_PX:
             self._search_level += 1
         self._targets: list[_Target] = []
-        self._shape: tuple[int, ...] = ()
-        self._spacing_mm: Point = np.array(_NO_GEOMETRY_SPACING_MM)
+        self._scene = Scene()
         self._previous: Image | None = None
 
     @property
@@ -222,17 +217,11 @@ class CorrelationTracker:
                 is repeated, has not two coordinates, is defined on no axis or lies outside the
                 image; the tracker then goes on as before.
         """
-        image = as_float_image(frame.image) if frame.image.ndim == 2 else None
-        if image is None:
-            raise UserError(
-                f"cannot mark landmarks on a frame of shape {frame.image.shape} without structure"
-            )
-        check_landmarks(landmarks, image.shape, self.name)
+        scene, image = marked_on(frame, landmarks, self.name)
         levels = pyramid(image, self._search_level + 1)
         targets = [self._new_target(landmark, levels) for landmark in landmarks]
         # nothing is refused from here on
-        self._shape = image.shape
-        self._spacing_mm = _spacing_mm(frame.geometry)
+        self._scene = scene
         self._previous = image
         self._targets = targets
 
@@ -243,10 +232,7 @@ class CorrelationTracker:
             frame: (H, W) image of the size of the first; on any other, and where the pixel spacing
                 changed, every landmark is LOST.
         """
-        same = frame.image.shape == self._shape and np.allclose(
-            _spacing_mm(frame.geometry), self._spacing_mm, rtol=_SCALE_TOLERANCE
-        )
-        image = as_float_image(frame.image) if same else None
+        image = self._scene.image(frame)
         if image is None:
             self._previous = None
             return to_set(frame, self.name, [_lose(t, frame.geometry) for t in self._targets])
@@ -294,7 +280,7 @@ class CorrelationTracker:
         confirmed = target.consistent_frames >= p.confirm_frames
         if not confirmed:
             # it may be anything of like look in the area that is searched
-            sigma_px = p.reacquire_radius_mm / 2 / self._spacing_mm
+            sigma_px = p.reacquire_radius_mm / 2 / self._scene.spacing_mm
             confidence = self._confidence(target, match, lead, sigma_px)
         target.uv = match.uv
         if confirmed and confidence >= p.tracked_confidence:
@@ -315,7 +301,7 @@ class CorrelationTracker:
         """Return the most likely position, px at full resolution, and its lead over the next one."""
         p, level = self._parameters, self._search_level
         image, scale, extent = levels[level], 2**level, target.extents[level]
-        pitch_mm = self._spacing_mm * scale
+        pitch_mm = self._scene.spacing_mm * scale
         centre = around / scale
         window = Window.around(image.shape, centre, max(3, round(radius_mm / float(pitch_mm.min()))))
         scores = (
@@ -361,7 +347,7 @@ class CorrelationTracker:
             (2,) how far from the last position that ends, px along each image axis; infinite where
             there is no last position, or none that is near enough to come from.
         """
-        moved_mm = float(np.linalg.norm((uv - target.uv) * self._spacing_mm))
+        moved_mm = float(np.linalg.norm((uv - target.uv) * self._scene.spacing_mm))
         # to the corner of the square that a settled landmark is sought in
         reach_mm = math.sqrt(2) * self._parameters.search_radius_mm
         if self._previous is None or target.status is Status.LOST or moved_mm > reach_mm:
@@ -396,18 +382,18 @@ class CorrelationTracker:
         penalty: NDArray[np.float64] = np.zeros((1, 1))
         for axis, positions in enumerate(window.axes()):
             if not target.landmark.axes[axis]:
-                away_mm = (positions * scale - target.landmark.uv_px[axis]) * self._spacing_mm[axis]
+                away_mm = (positions * scale - target.landmark.uv_px[axis]) * self._scene.spacing_mm[axis]
                 penalty = penalty + self._parameters.hold_undefined_axis * np.square(away_mm / 10.0)
         return penalty
 
     def _length_mm(self, target: _Target, vector_px: Point) -> float:
         """Return the length of a (2,) vector over the axes on which the landmark is defined, mm."""
-        return float(np.linalg.norm((vector_px * self._spacing_mm)[np.array(target.landmark.axes)]))
+        return float(np.linalg.norm((vector_px * self._scene.spacing_mm)[np.array(target.landmark.axes)]))
 
     def _sigma_px(self, target: _Target, match: _Match, spread_px2: Point) -> Point:
         """Return the standard deviation of the position, (2,) px along each image axis."""
         variance_px2 = (
-            np.square(self._parameters.marking_error_mm / self._spacing_mm)
+            np.square(self._parameters.marking_error_mm / self._scene.spacing_mm)
             + _WIDTH_SHARE * np.square(match.width_px)
             + _SPREAD_SHARE * np.maximum(target.spread_px2, spread_px2)
         )
@@ -423,10 +409,6 @@ class CorrelationTracker:
 
 def _ramp(value: float, zero: float, one: float) -> float:
     return float(np.clip((value - zero) / (one - zero), 0.0, 1.0))
-
-
-def _spacing_mm(geometry: ImageGeometry | None) -> Point:
-    return np.array(geometry.plane_spacing_mm[:2] if geometry else _NO_GEOMETRY_SPACING_MM)
 
 
 def _lose(target: _Target, geometry: ImageGeometry | None) -> Estimate:

@@ -106,6 +106,12 @@ class Window:
         """(x, y) of the first position."""
         return np.array([self.x0, self.y0], dtype=float)
 
+    def overlap(self, other: "Window") -> "Window":
+        """Return the positions that are in both."""
+        return Window(
+            max(self.x0, other.x0), min(self.x1, other.x1), max(self.y0, other.y0), min(self.y1, other.y1)
+        )
+
     def holds_inside(self, xy: NDArray[np.float64]) -> bool:
         """Return whether ``xy`` lies inside, not on the first or last row or column."""
         x, y = np.rint(xy)

@@ -50,7 +50,7 @@ class TrueSequence:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """How one kind of measurement fared in one sequence.
+    """How one kind of measurement of landmarks with so many axes fared in one sequence.
 
     Attributes:
         error_mm: (N,) distances from the truth over the landmarks' axes.
@@ -76,28 +76,40 @@ def calibrate(
     Raises:
         UserError: a kind of measurement never occurs.
     """
-    factors: dict[str, float] = {}
+    factors: dict[str, dict[int, float]] = {}
     for kinds in tracker.calibrated_in_turn:
         tracker.calibration = Calibration(dict(factors))
         found = []
         for sequence in sequences:
             found.append(follow(tracker, sequence))
             on_sequence()
-        totals = [max(len(of_kind.error_mm) for of_kind in one.values()) for one in found]
         for kind in kinds:
-            of_kind = [(one[kind], total) for one, total in zip(found, totals, strict=True) if kind in one]
-            if not of_kind:
+            factors[kind] = {axes: round(fit_factor(*s), 4) for axes, s in _by_axes(found, kind).items()}
+            if not factors[kind]:
                 raise UserError(f"no measurement of kind '{kind}' in the sequences to calibrate it with")
-            scores = [score.error_mm / score.radius_mm for score, _ in of_kind]
-            factors[kind] = round(fit_factor(scores, [total for _, total in of_kind]), 4)
     tracker.calibration = Calibration(factors, len(sequences))
     return tracker.calibration
 
 
-def follow(tracker: Measuring, sequence: TrueSequence) -> dict[str, Scores]:
-    """Return how each kind of measurement fares in a sequence."""
+def _by_axes(
+    found: Sequence[Mapping[tuple[str, int], Scores]], kind: str
+) -> dict[int, tuple[list[NDArray[np.float64]], list[int]]]:
+    """Return the scores of a kind in each sequence, and how many measurements there are of whatever kind."""
+    of_kind: dict[int, tuple[list[NDArray[np.float64]], list[int]]] = {}
+    for axes in sorted({axes for one in found for _, axes in one}):
+        some = [one for one in found if (kind, axes) in one]
+        if some:
+            of_kind[axes] = (
+                [one[kind, axes].error_mm / one[kind, axes].radius_mm for one in some],
+                [max(len(scores.error_mm) for (_, n), scores in one.items() if n == axes) for one in some],
+            )
+    return of_kind
+
+
+def follow(tracker: Measuring, sequence: TrueSequence) -> dict[tuple[str, int], Scores]:
+    """Return how each kind of measurement fares in a sequence, by the number of axes of the landmarks."""
     spacing_mm = np.array(sequence.geometry.plane_spacing_mm[:2])
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    found: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
     tracker.initialize(sequence.frames[0], sequence.landmarks)
     for number, frame in enumerate(sequence.frames[1:], 1):
         measured = zip(sequence.landmarks, sequence.truth_px, tracker.measure(frame), strict=True)
@@ -108,9 +120,10 @@ def follow(tracker: Measuring, sequence: TrueSequence) -> dict[str, Scores]:
             for one in measurements:
                 away_mm = (one.uv_px - truth_px[number])[axes] * spacing_mm[axes]
                 raw_mm = raw_sigma_mm(one, spacing_mm)[axes]
-                radius_mm = RADIUS_IN_SIGMAS[int(axes.sum())] * np.sqrt(np.mean(np.square(raw_mm)))
-                found[one.kind].append((float(np.linalg.norm(away_mm)), float(radius_mm)))
-    return {kind: Scores(*np.array(pairs).T) for kind, pairs in found.items()}
+                count = int(axes.sum())
+                radius_mm = RADIUS_IN_SIGMAS[count] * np.sqrt(np.mean(np.square(raw_mm)))
+                found[one.kind, count].append((float(np.linalg.norm(away_mm)), float(radius_mm)))
+    return {key: Scores(*np.array(pairs).T) for key, pairs in found.items()}
 
 
 def phantom_sequences(phantoms: PhantomSequences) -> Iterator[TrueSequence]:

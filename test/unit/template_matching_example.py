@@ -25,7 +25,7 @@ TINY = TemplateMatchingConfiguration(
     steps_per_epoch=2,
 )
 KINDS = [kind for kinds in TemplateMatchingTracker.calibrated_in_turn for kind in kinds]
-CALIBRATED = {"factors": dict.fromkeys(KINDS, 1.0), "sequences": 5}
+CALIBRATED = {"factors": {kind: {1: 1.0, 2: 1.0} for kind in KINDS}, "sequences": 5}
 
 
 def tiny_network(seed: int = 0, **changes: object) -> TemplateMatchingNetwork:

@@ -1,5 +1,7 @@
 """Calibration: 95 % means 95 %, each sequence counts alike, and what is not calibrated says nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -64,7 +66,7 @@ def test_without_calibration_nothing_is_tracked() -> None:
 
 
 def test_last_measurement_counts() -> None:
-    calibration = Calibration({"network": 1.0, "refined": 2.0})
+    calibration = Calibration({"network": {2: 1.0}, "refined": {1: 9.0, 2: 2.0}})
     rough = Measurement("network", np.array([20.0, 20.0]), np.array([9.0, 9.0]))
     fine = Measurement("refined", np.array([10.5, 9.5]), np.array([0.2, 0.2]))
     estimate = judged(LANDMARK, [rough, fine], GEOMETRY, calibration, Trust())
@@ -74,8 +76,23 @@ def test_last_measurement_counts() -> None:
     assert estimate.radius_mm == pytest.approx(2 * np.hypot(0.4, 0.2) * 5.991**0.5)
 
 
+def test_number_of_axes_that_is_not_calibrated_has_the_greatest_factor() -> None:
+    calibration = Calibration({"refined": {1: 3.0, 2: 2.0}})
+    assert calibration.sigma("refined", np.ones(2), 1).tolist() == [3.0, 3.0]
+    assert calibration.sigma("refined", np.ones(3), 3).tolist() == [3.0, 3.0, 3.0]
+
+
+def test_points_and_edges_are_calibrated_apart() -> None:
+    edge = Landmark("dome", (10.0, 10.0), (False, True))
+    of_edge = replace(sequence("b"), landmarks=[edge], truth_px=[dict.fromkeys(range(5), (13.0, 12.0))])
+    fitted = calibrate(Biased(), [sequence("a"), of_edge])
+    # the edge is 2 px above where it is claimed to be
+    assert fitted.factors["coarse"][1] == pytest.approx(4.0 / np.hypot(2.0, 0.2) / 3.841**0.5, abs=1e-3)
+    assert fitted.factors["coarse"][2] == pytest.approx(6.0 / np.hypot(2.0, 0.2) / 5.991**0.5, abs=1e-3)
+
+
 def test_what_was_not_found_is_lost() -> None:
-    assert judged(LANDMARK, [], GEOMETRY, Calibration({"network": 1.0}), Trust()).status is Status.LOST
+    assert judged(LANDMARK, [], GEOMETRY, Calibration({"network": {2: 1.0}}), Trust()).status is Status.LOST
 
 
 class Biased:
@@ -91,7 +108,7 @@ class Biased:
 
     def measure(self, frame: Frame) -> list[tuple[Measurement, ...]]:
         coarse = Measurement("coarse", self._at + np.array([3.0, 0.0]), np.array([1.0, 1.0]))
-        radius = self.calibration.radius("coarse", coarse.sigma_px)
+        radius = self.calibration.radius("coarse", coarse.sigma_px, 2)
         if not np.isfinite(radius).all():
             return [(coarse,)]
         return [(coarse, Measurement("fine", self._at + np.array([0.5, 0.0]), np.array([1.0, 1.0])))]
@@ -106,8 +123,8 @@ def test_kinds_are_calibrated_in_turn() -> None:
     tracker = Biased()
     fitted = calibrate(tracker, [sequence("a"), sequence("b")])
     # an error of 6 mm, claimed to be within √5.991 times 2 mm and what marking is uncertain by
-    assert fitted.factors["coarse"] == pytest.approx(6.0 / np.hypot(2.0, 0.2) / 5.991**0.5, abs=1e-3)
-    assert fitted.factors["fine"] == pytest.approx(1.0 / np.hypot(2.0, 0.2) / 5.991**0.5, abs=1e-3)
+    assert fitted.factors["coarse"][2] == pytest.approx(6.0 / np.hypot(2.0, 0.2) / 5.991**0.5, abs=1e-3)
+    assert fitted.factors["fine"][2] == pytest.approx(1.0 / np.hypot(2.0, 0.2) / 5.991**0.5, abs=1e-3)
     assert fitted.sequences == 2
     assert tracker.calibration is fitted
 

@@ -49,6 +49,24 @@ def test_noise_makes_it_less_sure() -> None:
     assert (noisy.sigma_px > clean.sigma_px).all()
 
 
+def bent(image: np.ndarray, by_px: float) -> np.ndarray:
+    """Return the image with what is 12 px above and below the landmark moved to the right, itself not."""
+    rows, columns = np.indices(image.shape, dtype=np.float32)
+    away = by_px * np.square((rows - AT[1]) / 12)
+    return cv2.remap(image, columns - away.astype(np.float32), rows, cv2.INTER_CUBIC)
+
+
+def test_tissue_that_moves_otherwise_round_it_misleads_little_and_makes_it_less_sure() -> None:
+    image = texture(0)
+    stage = refiner(image)
+    rigid = stage.refine(as_float_image(image), 0, AT, RADIUS)
+    found = stage.refine(as_float_image(bent(image, 1.5)), 0, AT, RADIUS)
+    assert found.accepted
+    # over the patch of the search the tissue moves by 0.5 px in the mean, over the largest by 1.1 px
+    assert np.linalg.norm(found.uv_px - AT) < 0.3
+    assert found.sigma_px[0] > 3 * rigid.sigma_px[0]
+
+
 def test_other_structure_is_not_believed() -> None:
     found = refiner(texture(0)).refine(as_float_image(texture(5)), 0, AT, RADIUS)
     assert not found.accepted

@@ -22,7 +22,12 @@ from lmtrack_ros.core.geometry import ImageGeometry  # noqa: E402
 from lmtrack_ros.core.records import Frame, Landmark, LandmarkSet, Status  # noqa: E402
 from lmtrack_ros.inference import InferenceParameters  # noqa: E402
 from lmtrack_ros.models.template_matching.matcher import Matcher  # noqa: E402
-from lmtrack_ros.models.template_matching.tracker import TemplateMatchingTracker  # noqa: E402
+from lmtrack_ros.models.template_matching.parameters import TemplateMatchingParameters  # noqa: E402
+from lmtrack_ros.models.template_matching.tracker import (  # noqa: E402
+    CONTINUED,
+    UNVERIFIED,
+    TemplateMatchingTracker,
+)
 from lmtrack_ros.phantoms import PhantomParameters, open_phantom  # noqa: E402
 from lmtrack_ros.trackers import create_tracker  # noqa: E402
 
@@ -225,6 +230,36 @@ def test_matcher_finds_any_number_of_views(weights: str) -> None:
     for index, view in enumerate(views):
         alone = matcher.find([view], encoded[index : index + 1])
         np.testing.assert_allclose(alone[0], together[index], atol=1e-3)
+
+
+def pointing(monkeypatch: pytest.MonkeyPatch, by_px: float) -> None:
+    """Let every network find everything so far to the right of where it does, px of the view."""
+    find = Matcher.find
+    monkeypatch.setattr(Matcher, "find", lambda *a: find(*a) + np.array([by_px, 0.0, 0.0, 0.0]))
+
+
+def test_leap_to_what_is_no_more_like_it_is_not_believed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    veins = tuple(landmark for landmark in LANDMARKS if all(landmark.axes))
+    tracker = make(veins)
+    frame = PHANTOM.render(2, 0.3)
+    pointing(monkeypatch, 40.0)
+    truth = {e.id: e.uv_px for e in PHANTOM.truth(2, 0.3).estimates}
+    for vein, measured in zip(veins, tracker.measure(frame), strict=True):
+        assert measured[-1].kind == CONTINUED
+        assert np.linalg.norm(measured[0].uv_px - truth[vein.id]) > 10
+        np.testing.assert_allclose(measured[-1].uv_px, truth[vein.id], atol=1.0)
+
+
+def test_what_is_not_believed_is_near_the_last_place(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = make()
+    noise = np.random.default_rng(0).integers(0, 255, FIRST.image.shape).astype(FIRST.image.dtype)
+    pointing(monkeypatch, 40.0)
+    step_px = TemplateMatchingParameters().step_mm / 1.818
+    for landmark, measured in zip(LANDMARKS, tracker.measure(replace(FIRST, image=noise)), strict=True):
+        assert measured[-1].kind == UNVERIFIED
+        assert np.abs(measured[-1].uv_px - landmark.uv_px).max() <= step_px + 1
+    kinds = [measured[-1].kind for measured in tracker.measure(FIRST)]
+    assert UNVERIFIED not in kinds
 
 
 def test_uncalibrated_weights_are_never_trusted(tmp_path: Path, make: Make) -> None:

@@ -15,8 +15,8 @@ MODEL = Model(
     calibration={
         # one in 25 is too noisy to be tracked, and the uncertainty must tell
         "mr": (
-            PhantomSequences("mr", ("liver", "thorax", "coronal", "linac"), range(4000, 4012), 60),
-            PhantomSequences("mr", ("noisy",), range(4000, 4002), 60),
+            PhantomSequences("mr", ("liver", "thorax", "coronal", "linac"), range(4000, 4024), 40),
+            PhantomSequences("mr", ("noisy",), range(4000, 4004), 40),
         ),
         "radiograph": (PhantomSequences("fluoroscopy", ("radiograph", "lung"), range(4000, 4008), 60),),
     },

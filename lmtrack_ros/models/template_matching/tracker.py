@@ -6,8 +6,8 @@ weights were trained. Of past frames, only the frame of marking, the last place 
 are remembered.
 
 Where the network's position can be refined (:mod:`lmtrack_ros.trackers.refinement`), the refined one is
-given, with its own uncertainty; else the network's. Both are calibrated by ``lmtrack calibrate`` on
-sequences that the network was not trained on.
+given, with its own uncertainty; without refinement the network's. Both are calibrated by ``lmtrack
+calibrate`` on sequences that the network was not trained on.
 """
 
 from collections import deque
@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.core.geometry import ImageGeometry
 from lmtrack_ros.core.records import Frame, Landmark, LandmarkSet
 from lmtrack_ros.models.calibration import Calibration, read_calibration
 from lmtrack_ros.models.template_matching.data import scaled
@@ -26,16 +25,16 @@ from lmtrack_ros.models.template_matching.matcher import Matcher, weighted
 from lmtrack_ros.models.template_matching.parameters import TemplateMatchingParameters
 from lmtrack_ros.models.template_matching.views import View
 from lmtrack_ros.models.tracking import Measurement, judged
-from lmtrack_ros.trackers.marking import check_landmarks
+from lmtrack_ros.trackers.marking import Scene, marked_on
 from lmtrack_ros.trackers.measurement import to_set
-from lmtrack_ros.trackers.patches import Image, as_float_image
-from lmtrack_ros.trackers.refinement import Refiner
+from lmtrack_ros.trackers.patches import Image
+from lmtrack_ros.trackers.refinement import Point, Refined, Refiner
 
-_SCALE_TOLERANCE = 0.01
 NETWORK, REFINED, DOUBTED = "network", "refined", "doubted"
-CONTINUED, UNREFINED = "continued", "unrefined"
-"""Kinds of measurement: the network's own; refined near it, while the network is sure or while it is not;
-refined near the last place, where the network's led to nothing; and what is left where neither did."""
+CONTINUED, UNVERIFIED = "continued", "unverified"
+"""Kinds of measurement: the network's own; refined near it; the same while the network is not sure, or after
+a leap; refined near the last place, where the network's led to nothing or to a leap that is hardly more like
+it; and what fits best near the last place, where nothing is to be believed."""
 _REMEMBERED = 5
 """Over so many frames the network must be sure: in noise it is now and then, by chance."""
 
@@ -51,7 +50,7 @@ class TemplateMatchingTracker:
     needs_initialization: ClassVar[bool] = True
     calibrated_in_turn: ClassVar[tuple[tuple[str, ...], ...]] = (
         (NETWORK,),
-        (REFINED, DOUBTED, CONTINUED, UNREFINED),
+        (REFINED, DOUBTED, CONTINUED, UNVERIFIED),
     )
     Parameters = TemplateMatchingParameters
 
@@ -64,8 +63,7 @@ class TemplateMatchingTracker:
         self._refiner: Refiner | None = None
         self._last_px: list[NDArray[np.float64]] = []
         self._radii_mm: list[deque[float]] = []
-        self._shape: tuple[int, ...] = ()
-        self._spacing_mm: NDArray[np.float64] = np.ones(2)
+        self._scene = Scene()
 
     @property
     def landmark_ids(self) -> tuple[str, ...]:
@@ -83,12 +81,7 @@ class TemplateMatchingTracker:
             UserError: the image is not 2-D, is empty of structure or has no geometry though the network sees
                 millimetres, or a landmark is not one; the tracker then goes on as before.
         """
-        image = as_float_image(frame.image) if frame.image.ndim == 2 else None
-        if image is None:
-            raise UserError(
-                f"cannot mark landmarks on a frame of shape {frame.image.shape} without structure"
-            )
-        check_landmarks(landmarks, image.shape, self.name)
+        scene, image = marked_on(frame, landmarks, self.name)
         views = [self._view(frame, landmark) for landmark in landmarks]
         grey = scaled(frame.image)
         places_px = np.array([v.to_view(np.array(m.uv_px)) for v, m in zip(views, landmarks, strict=True)])
@@ -97,8 +90,7 @@ class TemplateMatchingTracker:
         self._encoded = encoded[:, None]
         self._views = views
         self._landmarks = tuple(landmarks)
-        self._shape = image.shape
-        self._spacing_mm = _spacing_mm(frame.geometry)
+        self._scene = scene
         self._radii_mm = [deque([0.0], _REMEMBERED) for _ in landmarks]
         self._last_px = [np.array(landmark.uv_px) for landmark in landmarks]
         if self._parameters.refinement.enabled:
@@ -124,10 +116,7 @@ class TemplateMatchingTracker:
         Args:
             frame: (H, W).
         """
-        same = frame.image.shape == self._shape and np.allclose(
-            _spacing_mm(frame.geometry), self._spacing_mm, rtol=_SCALE_TOLERANCE
-        )
-        image = as_float_image(frame.image) if same else None
+        image = self._scene.image(frame)
         if image is None:
             return [()] * len(self._landmarks)
         grey = scaled(frame.image)
@@ -139,30 +128,33 @@ class TemplateMatchingTracker:
             return ()
         view, landmark = self._views[index], self._landmarks[index]
         network = Measurement(NETWORK, view.to_image(place[:2]), place[2:] * view.scale)
-        if self._refiner is None:
+        refiner = self._refiner
+        if refiner is None:
             return (network,)
-        radius_px = self.calibration.radius(NETWORK, network.sigma_px)
-        step_px = np.asarray(self._parameters.step_mm / self._spacing_mm)
-        radius_mm = float(np.max((radius_px * self._spacing_mm)[np.array(landmark.axes)]))
-        self._radii_mm[index].append(radius_mm)
-        sure = np.median(self._radii_mm[index]) <= self._parameters.sure_mm
-        places = [
-            (REFINED if sure else DOUBTED, network.uv_px, radius_px),
-            (CONTINUED, self._last_px[index], step_px),
-        ]
-        axes = np.array(landmark.axes)
-        for kind, middle_px, reach_px in places:
+        axes, step_mm = np.array(landmark.axes), self._parameters.step_mm
+        last_px, spacing_mm = self._last_px[index], self._scene.spacing_mm
+        radius_px = self.calibration.radius(NETWORK, network.sigma_px, int(axes.sum()))
+        self._radii_mm[index].append(float(np.max((radius_px * spacing_mm)[axes])))
+
+        def refine(middle_px: Point, reach_px: Point) -> Refined:
             # along an axis that is not defined a landmark is where it was marked
             at_px, within_px = np.where(axes, middle_px, landmark.uv_px), np.where(axes, reach_px, 0.0)
-            refined = self._refiner.refine(image, index, at_px, within_px)
-            if refined.accepted:
-                self._last_px[index] = refined.uv_px
-                return network, Measurement(kind, refined.uv_px, refined.sigma_px)
-        leapt_mm = float(np.linalg.norm(((network.uv_px - self._last_px[index]) * self._spacing_mm)[axes]))
-        # where the network stands alone, it is believed no leap
-        stays = leapt_mm > self._parameters.step_mm
-        place_px = self._last_px[index] if stays else network.uv_px
-        return network, Measurement(UNREFINED, place_px, network.sigma_px)
+            return refiner.refine(image, index, at_px, within_px)
+
+        refined = refine(network.uv_px, radius_px)
+        leaps = np.linalg.norm(((refined.uv_px - last_px) * spacing_mm)[axes]) > step_mm
+        sure = np.median(self._radii_mm[index]) <= self._parameters.sure_mm
+        kind = REFINED if sure and not leaps else DOUBTED
+        if leaps or not refined.accepted:
+            continued = refine(last_px, step_mm / spacing_mm)
+            likelier = continued.similarity + self._parameters.refinement.nearness > refined.similarity
+            if likelier or not refined.accepted:
+                refined, kind = continued, CONTINUED
+        if refined.accepted:
+            self._last_px[index] = refined.uv_px
+        else:
+            kind = UNVERIFIED
+        return network, Measurement(kind, refined.uv_px, refined.sigma_px)
 
     def _view(self, frame: Frame, landmark: Landmark) -> View:
         c = self._matcher.configuration
@@ -172,7 +164,3 @@ class TemplateMatchingTracker:
             raise UserError("the network sees a region in millimetres: the pixel spacing must be known")
         side_px = c.view_mm / frame.geometry.plane_spacing_mm[0]
         return View.around(np.array(landmark.uv_px), side_px, c.image_px)
-
-
-def _spacing_mm(geometry: ImageGeometry | None) -> NDArray[np.float64]:
-    return np.array(geometry.plane_spacing_mm[:2] if geometry else (1.0, 1.0))
