@@ -15,7 +15,7 @@ from lmtrack_ros.core.records import Frame, Landmark
 from lmtrack_ros.evaluation.annotations import read_annotations
 from lmtrack_ros.models.calibration import RADIUS_IN_SIGMAS, Calibration, fit_factor
 from lmtrack_ros.models.model import PhantomSequences
-from lmtrack_ros.models.tracking import Measuring, raw_sigma_mm
+from lmtrack_ros.models.tracking import Measurement, Measuring, raw_sigma_mm
 from lmtrack_ros.phantoms import PhantomParameters, open_phantom
 from lmtrack_ros.sources import open_source
 
@@ -110,20 +110,34 @@ def follow(tracker: Measuring, sequence: TrueSequence) -> dict[tuple[str, int], 
     """Return how each kind of measurement fares in a sequence, by the number of axes of the landmarks."""
     spacing_mm = np.array(sequence.geometry.plane_spacing_mm[:2])
     found: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
+    for landmark, true_px, measurements in measured(tracker, sequence):
+        axes = np.array(landmark.axes)
+        count = int(axes.sum())
+        for one in measurements:
+            away_mm = (one.uv_px - true_px)[axes] * spacing_mm[axes]
+            raw_mm = raw_sigma_mm(one, spacing_mm)[axes]
+            radius_mm = RADIUS_IN_SIGMAS[count] * np.sqrt(np.mean(np.square(raw_mm)))
+            found[one.kind, count].append((float(np.linalg.norm(away_mm)), float(radius_mm)))
+    return {key: Scores(*np.array(pairs).T) for key, pairs in found.items()}
+
+
+def measured(
+    tracker: Measuring, sequence: TrueSequence
+) -> Iterator[tuple[Landmark, NDArray[np.float64], Sequence[Measurement]]]:
+    """Yield, for every frame but the first, each landmark whose place is known there.
+
+    Yields:
+        The landmark, (2,) its true column and row, and how the tracker found it.
+
+    Raises:
+        UserError: a landmark cannot be marked.
+    """
     tracker.initialize(sequence.frames[0], sequence.landmarks)
     for number, frame in enumerate(sequence.frames[1:], 1):
-        measured = zip(sequence.landmarks, sequence.truth_px, tracker.measure(frame), strict=True)
-        for landmark, truth_px, measurements in measured:
-            if number not in truth_px:
-                continue
-            axes = np.array(landmark.axes)
-            for one in measurements:
-                away_mm = (one.uv_px - truth_px[number])[axes] * spacing_mm[axes]
-                raw_mm = raw_sigma_mm(one, spacing_mm)[axes]
-                count = int(axes.sum())
-                radius_mm = RADIUS_IN_SIGMAS[count] * np.sqrt(np.mean(np.square(raw_mm)))
-                found[one.kind, count].append((float(np.linalg.norm(away_mm)), float(radius_mm)))
-    return {key: Scores(*np.array(pairs).T) for key, pairs in found.items()}
+        found = zip(sequence.landmarks, sequence.truth_px, tracker.measure(frame), strict=True)
+        for landmark, truth_px, measurements in found:
+            if number in truth_px:
+                yield landmark, np.array(truth_px[number]), measurements
 
 
 def phantom_sequences(phantoms: PhantomSequences) -> Iterator[TrueSequence]:

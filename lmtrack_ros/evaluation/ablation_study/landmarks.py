@@ -12,7 +12,7 @@ from lmtrack_ros.models.template_matching.images import PHANTOMS, Part, phantom_
 from lmtrack_ros.models.tracking import Measuring
 from lmtrack_ros.phantoms.mr import MrPhantom
 from lmtrack_ros.phantoms.phantom import marked
-from lmtrack_ros.training.calibration import TrueSequence
+from lmtrack_ros.training.calibration import TrueSequence, measured
 
 _RESAMPLES = 2000
 
@@ -56,14 +56,10 @@ def landmark_errors(tracker: Measuring, sequence: TrueSequence) -> LandmarkError
         UserError: the pixel spacing is unknown, or a landmark cannot be marked.
     """
     away_px, moved_px = [], []
-    tracker.initialize(sequence.frames[0], sequence.landmarks)
-    for number, frame in enumerate(sequence.frames[1:], 1):
-        found = zip(sequence.landmarks, sequence.truth_px, tracker.measure(frame), strict=True)
-        for landmark, truth_px, measured in found:
-            if number in truth_px:
-                uv_px = measured[0].uv_px if measured else np.full(2, np.nan)
-                away_px.append((uv_px - truth_px[number]) * np.array(landmark.axes))
-                moved_px.append(np.subtract(landmark.uv_px, truth_px[number]) * np.array(landmark.axes))
+    for landmark, true_px, found in measured(tracker, sequence):
+        uv_px = found[0].uv_px if found else np.full(2, np.nan)
+        away_px.append((uv_px - true_px) * np.array(landmark.axes))
+        moved_px.append((landmark.uv_px - true_px) * np.array(landmark.axes))
     spacing_mm = np.array(sequence.geometry.plane_spacing_mm[:2])
     away, moved = (np.array(vectors).reshape(-1, 2) for vectors in (away_px, moved_px))
     lengths = (np.linalg.norm(v, axis=1) for v in (away, away * spacing_mm, moved * spacing_mm))
