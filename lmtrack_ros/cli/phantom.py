@@ -16,6 +16,8 @@ from lmtrack_ros.cli.source_arguments import add_source_arguments, source_option
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.parameters import build, constraint_of, defaults
 from lmtrack_ros.phantoms import MODALITIES, PhantomParameters, open_phantom, presets
+from lmtrack_ros.phantoms.clust import PARTS, missing
+from lmtrack_ros.phantoms.clust import write as write_population
 from lmtrack_ros.phantoms.export import frame_count, samples, write
 from lmtrack_ros.phantoms.insertion import insert
 from lmtrack_ros.phantoms.motion import EVENTS, MotionParameters, MotionRange, open_motion
@@ -51,6 +53,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_insert(
         _add(kinds, "insert", "put a moving target into a real recording", f"of the target:\n{listed}")
     )
+    clust = _add(kinds, "clust", "write a study population in the layout of the CLUST challenge")
+    clust.add_argument("part", choices=(*PARTS, "all"), help="24 sequences to train on, 39 to test, or both")
+    clust.add_argument("--out", required=True, type=Path, metavar="DIR", help="goes on where it was")
     gallery = _add(kinds, "gallery", "draw every preset with its truth")
     likeness = _add(kinds, "likeness", "set phantoms beside real recordings")
     likeness.add_argument(
@@ -168,6 +173,17 @@ def _insert(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _clust(arguments: argparse.Namespace) -> int:
+    parts = PARTS if arguments.part == "all" else {arguments.part: PARTS[arguments.part]}
+    for part, patients in parts.items():
+        folder = arguments.out / part
+        with _progress(part, sum(patient.frames for patient in missing(folder, patients))) as advance:
+            write_population(folder, patients, advance)
+        landmarks = sum(patient.landmarks for patient in patients)
+        sys.stdout.write(f"{folder}: {len(patients)} sequences, {landmarks} landmarks\n")
+    return 0
+
+
 def _setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
@@ -250,6 +266,7 @@ def _progress(description: str, total: int) -> Iterator[Callable[[], None]]:
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "insert": _insert,
+    "clust": _clust,
     "gallery": _gallery,
     "likeness": _likeness,
     "difficulty": _difficulty,

@@ -1,4 +1,4 @@
-"""Annotated landmark positions of a recorded sequence: ``landmarks.csv``."""
+"""Annotated landmark positions of a sequence: ``landmarks.csv``, or the files of the CLUST challenge."""
 
 import csv
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import Landmark
+from lmtrack_ros.sources import clust
 from lmtrack_ros.sources.landmarks import FILE_NAME, read_axes, read_position
 
 
@@ -48,6 +49,14 @@ def read_annotations(folder: Path) -> tuple[Annotation, ...]:
         UserError: there is no such file, or it is not as described.
     """
     path = folder / FILE_NAME
+    if clust.is_sequence(folder) and not path.is_file():
+        return tuple(
+            Annotation(
+                Landmark(name, places[min(places)]),
+                {number: Mark(place, certain=True) for number, place in places.items()},
+            )
+            for name, places in clust.read_landmarks(folder)
+        )
     marks: dict[str, dict[int, Mark]] = {}
     axes: dict[str, tuple[bool, ...]] = {}
     try:

@@ -29,10 +29,10 @@ def open_source(
 ) -> Source:
     """Open whatever ``uri`` names as a stream of grey frames.
 
-    A folder may hold a ``sequence.yaml``, a rosbag2 recording, or files of one kind: still images,
-    MetaImage volumes, single-frame DICOM. A file may be a video, a MetaImage or NIfTI series, a
-    DICOM object, or a lone ``.mcap`` or ``.db3``. ``camera:0`` and ``camera:/dev/video0`` are live;
-    ``phantom:NAME`` is simulated.
+    A folder may hold a ``sequence.yaml``, a rosbag2 recording, a sequence of the CLUST challenge, or files
+    of one kind: still images, MetaImage volumes, single-frame DICOM. A file may be a video, a MetaImage or
+    NIfTI series, a DICOM object, or a lone ``.mcap`` or ``.db3``. ``camera:0`` and ``camera:/dev/video0``
+    are live; ``phantom:NAME`` is simulated.
 
     What is given here wins over what the source says by itself. Stamps of a source without
     absolute times start at 1 s. Where no pose is known, the image's centre lies at the isocentre
@@ -80,7 +80,7 @@ def open_source(
 def _open_path(path: Path, options: SourceOptions) -> Source:
     # imported here, so that a camera or phantom does not load ITK, pydicom and the bag reader
     from lmtrack_ros.recording import is_recording
-    from lmtrack_ros.sources import files, rosbag, sequence
+    from lmtrack_ros.sources import clust, files, rosbag, sequence
 
     if not path.exists():
         raise UserError(f"{path} does not exist")
@@ -90,4 +90,6 @@ def _open_path(path: Path, options: SourceOptions) -> Source:
         return files.open_files([path], options, path.name)
     if (path / sequence.FILE_NAME).is_file():
         return sequence.open_sequence(path, options)
+    if clust.is_sequence(path):
+        return clust.open_sequence(path, options)
     return files.open_files(files.folder_files(path), options, path.resolve().name)
