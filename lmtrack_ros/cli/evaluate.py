@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,15 +14,17 @@ from rich.progress import Progress
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.parameters import build
+from lmtrack_ros.evaluation import clust
 from lmtrack_ros.evaluation.annotations import Annotation, parse_landmark, read_annotations
 from lmtrack_ros.evaluation.baselines import BASELINES, create_baseline
 from lmtrack_ros.evaluation.metrics import evaluation
 from lmtrack_ros.evaluation.overlay import atomic_file, check_overlay, write_overlay
-from lmtrack_ros.evaluation.report import table, write_page
+from lmtrack_ros.evaluation.report import clust_table, table, write_page
 from lmtrack_ros.evaluation.runs import Run, follow
 from lmtrack_ros.evaluation.tracker_settings import tracker_parameters
 from lmtrack_ros.models.figures import figures as in_words
 from lmtrack_ros.sources import open_source
+from lmtrack_ros.sources.clust import sequences
 from lmtrack_ros.trackers import Tracker, create_tracker, parameters_class, tracker_class
 
 _PLAIN_WIDTH = 140
@@ -30,13 +33,16 @@ _CYCLIC_TRACKER = "template_matching"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
         "--sequence",
-        required=True,
         nargs="+",
         type=Path,
         metavar="DIR",
         help="folder with images, sequence.yaml and landmarks.csv; several only with --report or a table",
+    )
+    what.add_argument(
+        "--clust", type=Path, metavar="DIR", help="folder of sequences in the layout of the CLUST challenge"
     )
     parser.add_argument("--tracker", default="correlation", metavar="NAME", help="default: correlation")
     parser.add_argument(
@@ -64,14 +70,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, and print or write what was asked for."""
+    if args.clust:
+        return _clust(args)
     if args.cyclic:
         return _cyclic(args)
     if len(args.sequence) > 1 and (args.json or args.overlay):
         raise UserError("--json and --overlay take one sequence")
     if args.overlay:
         check_overlay(args.overlay)
-    if args.report and not args.report.parent.is_dir():
-        raise UserError(f"cannot write '{args.report}': there is no folder '{args.report.parent}'")
+    _check_report(args)
     tracker_class(args.tracker)
     by_sequence = [_evaluate(folder, args) for folder in args.sequence]
     if args.json:
@@ -85,6 +92,45 @@ def run(args: argparse.Namespace) -> int:
         console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
         for reports in by_sequence:
             console.print(table(reports))
+    return 0
+
+
+def _check_report(args: argparse.Namespace) -> None:
+    if args.report and not args.report.parent.is_dir():
+        raise UserError(f"cannot write '{args.report}': there is no folder '{args.report.parent}'")
+
+
+def _clust(args: argparse.Namespace) -> int:
+    """Score on every sequence of a folder, and print or write the challenge's table."""
+    if args.landmark or args.overlay or args.cyclic:
+        raise UserError("--clust does not go with --landmark, --overlay and --cyclic")
+    _check_report(args)
+    folders = sequences(args.clust)
+    parameters = _parameters(folders[0], args)
+    trackers: dict[str, Callable[[], Tracker]] = {
+        args.tracker: lambda: create_tracker(args.tracker, parameters)
+    }
+    for method in BASELINES if args.baselines else ():
+        trackers[method] = partial(create_baseline, method)
+    console = Console(stderr=True)
+    scores = {}
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for name, new_tracker in trackers.items():
+            task = progress.add_task(name, total=len(folders))
+            scores[name] = clust.score(folders, new_tracker, name, partial(progress.advance, task))
+    if args.json:
+        said = {
+            name: {source: clust.figures(some) for source, some in clust.by_source(found).items()}
+            for name, found in scores.items()
+        }
+        sys.stdout.write(json.dumps(said, allow_nan=False) + "\n")
+    elif args.report:
+        with atomic_file(args.report) as temporary:
+            temporary.write_text(clust.page(args.clust.resolve(), scores, _command(args)), encoding="utf-8")
+    else:
+        shown = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+        for name, found in scores.items():
+            shown.print(clust_table(name, found))
     return 0
 
 
@@ -175,7 +221,9 @@ def _parameters(folder: Path, args: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _command(args: argparse.Namespace) -> str:
-    words = ["lmtrack evaluate --sequence", *map(str, args.sequence), "--tracker", args.tracker]
+    words = ["lmtrack evaluate"]
+    words += ["--clust", str(args.clust)] if args.clust else ["--sequence", *map(str, args.sequence)]
+    words += ["--tracker", args.tracker]
     if args.config:
         words += ["--config", str(args.config)]
     for landmark in args.landmark:

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from lmtrack_ros.evaluation import clust
 from lmtrack_ros.evaluation.overlay import atomic_file
 
 _COLUMNS: tuple[tuple[str, str, str], ...] = (
@@ -64,6 +65,16 @@ def table(reports: Sequence[Report]) -> Table:
     result.add_column("frames/s", justify="right", min_width=5)
     for row in _rows(reports, _ON_TERMINAL):
         result.add_row(*row, end_section=row[1] == "all")
+    return result
+
+
+def clust_table(tracker: str, scores: Sequence[clust.LandmarkScore]) -> Table:
+    """Return one tracker's table of the CLUST challenge for the terminal."""
+    result = Table(title=tracker)
+    for heading in clust.HEADINGS:
+        result.add_column(heading, justify="left" if heading == clust.HEADINGS[0] else "right")
+    for row in clust.rows(scores):
+        result.add_row(*row)
     return result
 
 
