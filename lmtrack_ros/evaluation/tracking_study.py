@@ -27,8 +27,9 @@ from lmtrack_ros.evaluation.studies import Order
 from lmtrack_ros.evaluation.tracker_settings import tracker_parameters
 from lmtrack_ros.evaluation.tracking_picture import Cumulated, draw_errors
 from lmtrack_ros.models import find_model
+from lmtrack_ros.models.following import NETWORK
 from lmtrack_ros.models.template_matching.parameters import TemplateMatchingParameters
-from lmtrack_ros.models.template_matching.tracker import NETWORK, TemplateMatchingTracker
+from lmtrack_ros.models.template_matching.tracker import TemplateMatchingTracker
 from lmtrack_ros.models.tracking import Measurement
 from lmtrack_ros.phantoms.insertion import TARGET, insert
 from lmtrack_ros.phantoms.motion import Trace

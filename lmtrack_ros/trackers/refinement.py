@@ -95,7 +95,7 @@ class Refiner:
     """
 
     def __init__(self, parameters: RefinementParameters, image: Image, landmarks: Sequence[Landmark]) -> None:
-        self._parameters = parameters
+        self.parameters = parameters
         self._image = image
         self._targets = [_Target.cut(landmark, image, parameters.half_width_px) for landmark in landmarks]
 
@@ -108,7 +108,7 @@ class Refiner:
             uv_px: (2,) where the model finds it.
             radius_px: (2,) within what, along each image axis, nearly always.
         """
-        p, target = self._parameters, self._targets[index]
+        p, target = self.parameters, self._targets[index]
         reach = np.clip(radius_px, _LEAST_RADIUS_PX, p.most_px)
         window = _window(image, uv_px, reach)
         scores = target.reference.similarity(image, window)

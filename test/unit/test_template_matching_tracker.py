@@ -21,13 +21,10 @@ from lmtrack_ros.core.errors import UserError  # noqa: E402
 from lmtrack_ros.core.geometry import ImageGeometry  # noqa: E402
 from lmtrack_ros.core.records import Frame, Landmark, LandmarkSet, Status  # noqa: E402
 from lmtrack_ros.inference import InferenceParameters  # noqa: E402
+from lmtrack_ros.models.following import CONTINUED, UNVERIFIED  # noqa: E402
 from lmtrack_ros.models.template_matching.matcher import Matcher  # noqa: E402
 from lmtrack_ros.models.template_matching.parameters import TemplateMatchingParameters  # noqa: E402
-from lmtrack_ros.models.template_matching.tracker import (  # noqa: E402
-    CONTINUED,
-    UNVERIFIED,
-    TemplateMatchingTracker,
-)
+from lmtrack_ros.models.template_matching.tracker import TemplateMatchingTracker  # noqa: E402
 from lmtrack_ros.phantoms import PhantomParameters, open_phantom  # noqa: E402
 from lmtrack_ros.trackers import create_tracker  # noqa: E402
 

@@ -2,24 +2,19 @@
 
 A patch round each landmark in the frame of marking is what is sought in every later frame. The network sees
 the region round where the landmark was marked, which does not move with it, or the whole image, as its
-weights were trained. Of past frames, only the frame of marking, the last place and how sure the network was
-are remembered.
-
-Where the network's position can be refined (:mod:`lmtrack_ros.trackers.refinement`), the refined one is
-given, with its own uncertainty; without refinement the network's. Both are calibrated by ``lmtrack
-calibrate`` on sequences that the network was not trained on.
+weights were trained. Of past frames, it remembers only that of marking. What becomes of its positions is said
+in :mod:`lmtrack_ros.models.following`.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import Frame, Landmark, LandmarkSet
 from lmtrack_ros.models.calibration import Calibration, read_calibration
+from lmtrack_ros.models.following import CALIBRATED_IN_TURN, Follower
 from lmtrack_ros.models.template_matching.data import scaled
 from lmtrack_ros.models.template_matching.matcher import Matcher, weighted
 from lmtrack_ros.models.template_matching.parameters import TemplateMatchingParameters
@@ -27,16 +22,7 @@ from lmtrack_ros.models.template_matching.views import View
 from lmtrack_ros.models.tracking import Measurement, judged
 from lmtrack_ros.trackers.marking import Scene, marked_on
 from lmtrack_ros.trackers.measurement import to_set
-from lmtrack_ros.trackers.patches import Image
-from lmtrack_ros.trackers.refinement import Point, Refined, Refiner
-
-NETWORK, REFINED, DOUBTED = "network", "refined", "doubted"
-CONTINUED, UNVERIFIED = "continued", "unverified"
-"""Kinds of measurement: the network's own; refined near it; the same while the network is not sure, or after
-a leap; refined near the last place, where the network's led to nothing or to a leap that is hardly more like
-it; and what fits best near the last place, where nothing is to be believed."""
-_REMEMBERED = 5
-"""Over so many frames the network must be sure: in noise it is now and then, by chance."""
+from lmtrack_ros.trackers.refinement import Refiner
 
 
 class TemplateMatchingTracker:
@@ -48,10 +34,7 @@ class TemplateMatchingTracker:
 
     name: ClassVar[str] = "template_matching"
     needs_initialization: ClassVar[bool] = True
-    calibrated_in_turn: ClassVar[tuple[tuple[str, ...], ...]] = (
-        (NETWORK,),
-        (REFINED, DOUBTED, CONTINUED, UNVERIFIED),
-    )
+    calibrated_in_turn: ClassVar[tuple[tuple[str, ...], ...]] = CALIBRATED_IN_TURN
     Parameters = TemplateMatchingParameters
 
     def __init__(self, parameters: TemplateMatchingParameters | None = None) -> None:
@@ -60,9 +43,7 @@ class TemplateMatchingTracker:
         self.calibration: Calibration = read_calibration(self._matcher.description)
         self._landmarks: tuple[Landmark, ...] = ()
         self._views: list[View] = []
-        self._refiner: Refiner | None = None
-        self._last_px: list[NDArray[np.float64]] = []
-        self._radii_mm: list[deque[float]] = []
+        self._followers: list[Follower] = []
         self._scene = Scene()
 
     @property
@@ -91,10 +72,12 @@ class TemplateMatchingTracker:
         self._views = views
         self._landmarks = tuple(landmarks)
         self._scene = scene
-        self._radii_mm = [deque([0.0], _REMEMBERED) for _ in landmarks]
-        self._last_px = [np.array(landmark.uv_px) for landmark in landmarks]
-        if self._parameters.refinement.enabled:
-            self._refiner = Refiner(self._parameters.refinement, image, landmarks)
+        p = self._parameters
+        refiner = Refiner(p.refinement, image, landmarks) if p.refinement.enabled else None
+        self._followers = [
+            Follower(m, i, refiner, scene.spacing_mm, sure_mm=p.sure_mm, step_mm=p.step_mm)
+            for i, m in enumerate(landmarks)
+        ]
 
     def update(self, frame: Frame) -> LandmarkSet:
         """Find every landmark in the next frame.
@@ -121,40 +104,10 @@ class TemplateMatchingTracker:
             return [()] * len(self._landmarks)
         grey = scaled(frame.image)
         found = weighted(self._matcher.find([view.of(grey) for view in self._views], self._encoded))
-        return [self._measured(index, image, place) for index, place in enumerate(found)]
-
-    def _measured(self, index: int, image: Image, place: NDArray[np.float64]) -> tuple[Measurement, ...]:
-        if not np.isfinite(place).all():
-            return ()
-        view, landmark = self._views[index], self._landmarks[index]
-        network = Measurement(NETWORK, view.to_image(place[:2]), place[2:] * view.scale)
-        refiner = self._refiner
-        if refiner is None:
-            return (network,)
-        axes, step_mm = np.array(landmark.axes), self._parameters.step_mm
-        last_px, spacing_mm = self._last_px[index], self._scene.spacing_mm
-        radius_px = self.calibration.radius(NETWORK, network.sigma_px, int(axes.sum()))
-        self._radii_mm[index].append(float(np.max((radius_px * spacing_mm)[axes])))
-
-        def refine(middle_px: Point, reach_px: Point) -> Refined:
-            # along an axis that is not defined a landmark is where it was marked
-            at_px, within_px = np.where(axes, middle_px, landmark.uv_px), np.where(axes, reach_px, 0.0)
-            return refiner.refine(image, index, at_px, within_px)
-
-        refined = refine(network.uv_px, radius_px)
-        leaps = np.linalg.norm(((refined.uv_px - last_px) * spacing_mm)[axes]) > step_mm
-        sure = np.median(self._radii_mm[index]) <= self._parameters.sure_mm
-        kind = REFINED if sure and not leaps else DOUBTED
-        if leaps or not refined.accepted:
-            continued = refine(last_px, step_mm / spacing_mm)
-            likelier = continued.similarity + self._parameters.refinement.nearness > refined.similarity
-            if likelier or not refined.accepted:
-                refined, kind = continued, CONTINUED
-        if refined.accepted:
-            self._last_px[index] = refined.uv_px
-        else:
-            kind = UNVERIFIED
-        return network, Measurement(kind, refined.uv_px, refined.sigma_px)
+        return [
+            follower.measured(image, view.to_image(place[:2]), place[2:] * view.scale, self.calibration)
+            for follower, view, place in zip(self._followers, self._views, found, strict=True)
+        ]
 
     def _view(self, frame: Frame, landmark: Landmark) -> View:
         c = self._matcher.configuration
