@@ -1,6 +1,6 @@
 """A study population of ultrasound phantoms like that of the CLUST challenge 2015, in its layout.
 
-As many sequences and landmarks as Table I of Zhang et al. and De Luca et al. 2018 tell of: 24 sequences with
+As many sequences and landmarks as Zhang et al. 2023 and De Luca et al. 2018 tell of: 24 sequences with
 53 landmarks to train on, 39 with 85 to test, by five scanners, 10 s to 2 min long, at 6 to 30 Hz and 0.27 to
 0.77 mm per pixel. Every sequence is another patient. Every eighth frame is annotated; there, 10 to 13 % are.
 """
@@ -38,7 +38,7 @@ _SCANNERS = (
     ("MED1", "liver_fine", (3, 2, 3, 2), (5, 1, 2, 3, 2, 2, 2, 1)),
     ("MED2", "liver_slow", (4, 3, 3, 2), (4, 1, 2, 3, 1, 3, 3)),
 )
-_TRAINING_SEED, _TEST_SEED = 6000, 7000
+_TRAINING_SEED, _VALIDATION_SEED, _TEST_SEED = 6000, 6500, 7000
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,16 @@ def _patients(part: int, first_seed: int) -> Iterator[Patient]:
     seeds = count(first_seed)
     for scanner, preset, *landmarks in _SCANNERS:
         for followed in landmarks[part]:
-            number, seed = next(numbers.setdefault(scanner, count(1))), next(seeds)
-            rng = np.random.default_rng((seed, 20))
-            seconds = float(np.exp(rng.uniform(*np.log(_SECONDS))).round(1))
-            event = f"{rng.choice(_EVENTS)}@{rng.uniform(3.0, seconds - 3.0):.1f}"
-            events = (event,) if rng.random() < _INTERRUPTED else ()
-            motion = MotionParameters(events=events)
-            yield Patient(
-                f"{scanner}-{number:02}", PhantomParameters(preset, seed, motion=motion), seconds, followed
-            )
+            number = next(numbers.setdefault(scanner, count(1)))
+            yield _patient(f"{scanner}-{number:02}", preset, next(seeds), followed)
+
+
+def _patient(name: str, preset: str, seed: int, landmarks: int) -> Patient:
+    rng = np.random.default_rng((seed, 20))
+    seconds = float(np.exp(rng.uniform(*np.log(_SECONDS))).round(1))
+    event = f"{rng.choice(_EVENTS)}@{rng.uniform(3.0, seconds - 3.0):.1f}"
+    motion = MotionParameters(events=(event,) if rng.random() < _INTERRUPTED else ())
+    return Patient(name, PhantomParameters(preset, seed, motion=motion), seconds, landmarks)
 
 
 PARTS: Mapping[str, tuple[Patient, ...]] = {
@@ -84,6 +85,12 @@ PARTS: Mapping[str, tuple[Patient, ...]] = {
     "test": tuple(_patients(1, _TEST_SEED)),
 }
 """24 and 39 patients; nobody is in both."""
+
+VALIDATION = tuple(
+    _patient(f"{scanner}-{preset}", preset, seed, max(to_train))
+    for seed, (scanner, preset, to_train, _) in enumerate(_SCANNERS, _VALIDATION_SEED)
+)
+"""One more under each scanner, for who trains."""
 
 
 def write(folder: Path, patients: Sequence[Patient], on_frame: Callable[[], None] = lambda: None) -> None:

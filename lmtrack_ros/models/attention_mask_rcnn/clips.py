@@ -1,0 +1,153 @@
+"""Training clips: some successive frames round a landmark, and the frame it was marked on.
+
+From folders of annotated sequences, in the layout of the CLUST challenge or with ``landmarks.csv``. The last
+frame of a clip is annotated; where the landmark is in those before follows from a cubic spline through the
+annotations, and says only where to look: no loss is taken there.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+from torch import Tensor
+
+from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.evaluation.annotations import Annotation, read_annotations
+from lmtrack_ros.models.template_matching.data import scaled
+from lmtrack_ros.models.template_matching.views import View
+from lmtrack_ros.sources import clust, open_source
+
+_GREY = 170.0
+"""Of 8 bits, what stands for 1: grey values reach 1.5."""
+_MOST_OF_A_LANDMARK = 32
+"""Clips, evenly over its sequence."""
+_LEAST_MARKS = 4
+"""For a spline."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """Clips of several landmarks.
+
+    Attributes:
+        frames: (N, F, C, C) uint8, squares round the landmark's place in the last of F successive frames.
+        places_px: (N, F, 2) of the landmark in them.
+        references: (N, C, C) uint8, round the landmark in the frame of marking.
+        sequences: how many they are from.
+    """
+
+    frames: Tensor
+    places_px: Tensor
+    references: Tensor
+    sequences: int
+
+    def __len__(self) -> int:
+        """Return how many clips there are."""
+        return len(self.frames)
+
+    def to(self, device: torch.device) -> "Clips":
+        """Return the clips on a device."""
+        return Clips(
+            self.frames.to(device), self.places_px.to(device), self.references.to(device), self.sequences
+        )
+
+    def grey(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (K, F, C, C) and (K, C, C) grey values by number, as ``data.scaled`` gives them."""
+        return self.frames[index].float() / _GREY, self.references[index].float() / _GREY
+
+
+def sequence_folders(folders: Sequence[Path]) -> list[Path]:
+    """Return the sequences that folders are or hold.
+
+    Raises:
+        UserError: one holds none.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        single = clust.is_sequence(folder) or (folder / "landmarks.csv").is_file()
+        found += [folder] if single else clust.sequences(folder)
+    return found
+
+
+def read_clips(
+    folders: Sequence[Path], count: int, side_px: int, on_sequence: Callable[[int], None] = lambda done: None
+) -> Clips:
+    """Return the clips of some sequences.
+
+    Args:
+        folders: of the sequences.
+        count: F of successive frames.
+        side_px: C of the squares.
+        on_sequence: called with how many are read.
+
+    Raises:
+        UserError: one cannot be read, or none holds a clip.
+    """
+    frames, places, references = [], [], []
+    for done, folder in enumerate(folders):
+        on_sequence(done)
+        for clip in _clips_of(folder, count, side_px):
+            for kept, part in zip((frames, places, references), clip, strict=True):
+                kept.append(part)
+    on_sequence(len(folders))
+    if not frames:
+        raise UserError(f"no landmark is annotated on frame {count} or later: nothing to learn from")
+    return Clips(
+        torch.from_numpy(np.stack(frames)),
+        torch.from_numpy(np.stack(places)).float(),
+        torch.from_numpy(np.stack(references)),
+        len(folders),
+    )
+
+
+Clip = tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.uint8]]
+
+
+def _clips_of(folder: Path, count: int, side_px: int) -> list[Clip]:
+    annotations = read_annotations(folder)
+    ends = {a.landmark.id: _ends(a, count) for a in annotations}
+    wanted = {n - back for chosen in ends.values() for n in chosen for back in range(count)}
+    wanted |= {a.first_frame for a in annotations}
+    source = open_source(folder)
+    try:
+        grey = {n: scaled(frame.image) for n, frame in enumerate(source) if n in wanted}
+    finally:
+        source.close()
+    clips = []
+    for annotation in annotations:
+        path = _path(annotation)
+        marked = _square(grey[annotation.first_frame], np.array(annotation.landmark.uv_px), side_px)
+        for end in ends[annotation.landmark.id]:
+            numbers = np.arange(end - count + 1, end + 1)
+            if not all(n in grey for n in numbers):
+                continue
+            last = np.array(annotation.marks[end].uv_px)
+            squares = np.stack([_square(grey[n], last, side_px) for n in numbers])
+            clips.append((squares, path(numbers) - last + (side_px - 1) / 2, marked))
+    return clips
+
+
+def _ends(annotation: Annotation, count: int) -> list[int]:
+    """Return the frames that clips end on: certain, and late enough for the frames before."""
+    possible = [n for n, mark in annotation.marks.items() if mark.certain and n >= count - 1]
+    chosen = np.unique(np.linspace(0, len(possible) - 1, _MOST_OF_A_LANDMARK).round().astype(int))
+    return [possible[i] for i in chosen] if possible else []
+
+
+def _path(annotation: Annotation) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
+    """Return the place of a landmark in any frames, (N, 2) of (N,)."""
+    numbers = np.array(sorted(annotation.marks))
+    marks = np.array([annotation.marks[n].uv_px for n in numbers])
+    if len(numbers) >= _LEAST_MARKS:
+        spline = CubicSpline(numbers, marks)
+        return lambda at: np.asarray(spline(np.maximum(at, numbers[0])))
+    return lambda at: np.stack([np.interp(at, numbers, marks[:, axis]) for axis in (0, 1)], axis=-1)
+
+
+def _square(grey: NDArray[np.float32], centre_px: NDArray[np.float64], side_px: int) -> NDArray[np.uint8]:
+    values = View.around(centre_px, float(side_px), side_px).of(grey)
+    return np.rint(values * _GREY).astype(np.uint8)

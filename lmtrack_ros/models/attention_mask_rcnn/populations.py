@@ -1,0 +1,73 @@
+"""The sequences to train on, to validate and to test with: a population of phantoms, or a user's own."""
+
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+
+from lmtrack_ros.configuration import cache_directory
+from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.models.attention_mask_rcnn.clips import sequence_folders
+from lmtrack_ros.models.trainee import Gathered
+from lmtrack_ros.phantoms import clust
+
+CLUST = "clust"
+
+
+class Part(Enum):
+    """What a sequence is for."""
+
+    TRAINING = "training"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+PARTS = tuple(Part)
+_LEAST_SEQUENCES = 3
+_VALIDATED_EVERY = 6
+"""Of a user's own sequences, one in six is for validation and one for tests, but one at least."""
+
+
+def population(data: Sequence[str], part: Part, gathered: Gathered) -> list[Path]:
+    """Return the sequences of one part of some data.
+
+    Args:
+        data: the population of phantoms by its name, and folders that are sequences or hold some.
+        part: of it; all folders are divided as one.
+        gathered: told how far phantoms are rendered.
+
+    Raises:
+        UserError: it cannot be written or read, or there are too few sequences.
+    """
+    found = _rendered(part, gathered) if CLUST in data else []
+    folders = [Path(name) for name in data if name != CLUST]
+    return found + _divided(sequence_folders(folders))[part] if folders else found
+
+
+def _rendered(part: Part, gathered: Gathered) -> list[Path]:
+    """Return phantoms, rendered where they are not kept from before."""
+    patients = {
+        Part.TRAINING: clust.PARTS["training"],
+        Part.VALIDATION: clust.VALIDATION,
+        Part.TEST: clust.PARTS["test"][::5],
+    }[part]
+    folder = cache_directory("clust") / part.value
+    left = clust.missing(folder, patients)
+    total = sum(patient.frames for patient in left)
+    done = 0
+
+    def on_frame() -> None:
+        nonlocal done
+        done += 1
+        gathered(f"{part.value} frames", done, total)
+
+    clust.write(folder, patients, on_frame)
+    return [folder / patient.name for patient in patients]
+
+
+def _divided(sequences: Sequence[Path]) -> dict[Part, list[Path]]:
+    if len(sequences) < _LEAST_SEQUENCES:
+        raise UserError(f"{len(sequences)} sequences to train, validate and test with: at least 3 are needed")
+    every = min(_VALIDATED_EVERY, len(sequences))
+    validation, test = list(sequences[every - 2 :: every]), list(sequences[every - 1 :: every])
+    training = [s for s in sequences if s not in validation and s not in test]
+    return {Part.TRAINING: training, Part.VALIDATION: validation, Part.TEST: test}
