@@ -1,0 +1,20 @@
+"""Attention Mask R-CNN with LSTM: Zhang et al. 2023, Meas. Sci. Technol. 34 054002."""
+
+from lmtrack_ros.models.attention_mask_rcnn.configuration import PAPER, REALTIME
+from lmtrack_ros.models.model import Model, PhantomSequences
+
+MODEL = Model(
+    name="attention_mask_rcnn",
+    summary="attends to where a landmark moves, proposes and judges boxes there; Zhang et al. 2023",
+    modalities=("ultrasound",),
+    data={"clust": "liver and kidney ultrasound in the manner of the CLUST challenge: phantoms"},
+    presets={"realtime": REALTIME, "paper": PAPER},
+    calibration={
+        "clust": (
+            PhantomSequences(
+                "ultrasound", ("liver", "liver_deep", "liver_fine", "kidney"), range(4000, 4010), 60
+            ),
+        ),
+    },
+    trainee="lmtrack_ros.models.attention_mask_rcnn.training:AttentionMaskRcnnTrainee",
+)
