@@ -132,7 +132,7 @@ def _write_sequence(path: Path, patient: Patient, on_frame: Callable[[], None]) 
     marks: dict[str, list[str]] = {name: [] for name in list(phantom.positions_mm(0.0))[: patient.landmarks]}
     for index, frame in enumerate(islice(phantom, patient.frames)):
         file = partial / IMAGES / f"{index + 1:05d}.png"
-        if not cv2.imwrite(str(file), frame.image, (cv2.IMWRITE_PNG_COMPRESSION, 3)):
+        if not cv2.imwrite(str(file), np.asarray(frame.image, np.uint8), (cv2.IMWRITE_PNG_COMPRESSION, 3)):
             raise OSError(f"{file} was not written")
         if index % ANNOTATED_EVERY == 0:
             for estimate in phantom.truth(0, index / phantom.info.rate_hz).estimates:

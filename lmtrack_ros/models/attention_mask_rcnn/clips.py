@@ -8,6 +8,7 @@ annotations, and says only where to look: no loss is taken there.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -87,27 +88,30 @@ def read_clips(
     Raises:
         UserError: one cannot be read, or none holds a clip.
     """
-    frames, places, references = [], [], []
+    clips: list[_Clip] = []
     for done, folder in enumerate(folders):
         on_sequence(done)
-        for clip in _clips_of(folder, count, side_px):
-            for kept, part in zip((frames, places, references), clip, strict=True):
-                kept.append(part)
+        clips += _clips_of(folder, count, side_px)
     on_sequence(len(folders))
-    if not frames:
+    if not clips:
         raise UserError(f"no landmark is annotated on frame {count} or later: nothing to learn from")
     return Clips(
-        torch.from_numpy(np.stack(frames)),
-        torch.from_numpy(np.stack(places)).float(),
-        torch.from_numpy(np.stack(references)),
+        torch.from_numpy(np.stack([clip.frames for clip in clips])),
+        torch.from_numpy(np.stack([clip.places_px for clip in clips])).float(),
+        torch.from_numpy(np.stack([clip.reference for clip in clips])),
         len(folders),
     )
 
 
-Clip = tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.uint8]]
+class _Clip(NamedTuple):
+    """(F, C, C) frames, (F, 2) places in them, and the (C, C) frame of marking."""
+
+    frames: NDArray[np.uint8]
+    places_px: NDArray[np.float64]
+    reference: NDArray[np.uint8]
 
 
-def _clips_of(folder: Path, count: int, side_px: int) -> list[Clip]:
+def _clips_of(folder: Path, count: int, side_px: int) -> list[_Clip]:
     annotations = read_annotations(folder)
     ends = {a.landmark.id: _ends(a, count) for a in annotations}
     wanted = {n - back for chosen in ends.values() for n in chosen for back in range(count)}
@@ -122,12 +126,13 @@ def _clips_of(folder: Path, count: int, side_px: int) -> list[Clip]:
         path = _path(annotation)
         marked = _square(grey[annotation.first_frame], np.array(annotation.landmark.uv_px), side_px)
         for end in ends[annotation.landmark.id]:
-            numbers = np.arange(end - count + 1, end + 1)
+            numbers = range(end - count + 1, end + 1)
             if not all(n in grey for n in numbers):
                 continue
             last = np.array(annotation.marks[end].uv_px)
             squares = np.stack([_square(grey[n], last, side_px) for n in numbers])
-            clips.append((squares, path(numbers) - last + (side_px - 1) / 2, marked))
+            places_px = path(np.array(numbers)) - last + (side_px - 1) / 2
+            clips.append(_Clip(squares, places_px, marked))
     return clips
 
 
@@ -150,4 +155,4 @@ def _path(annotation: Annotation) -> Callable[[NDArray[np.int64]], NDArray[np.fl
 
 def _square(grey: NDArray[np.float32], centre_px: NDArray[np.float64], side_px: int) -> NDArray[np.uint8]:
     values = View.around(centre_px, float(side_px), side_px).of(grey)
-    return np.rint(values * _GREY).astype(np.uint8)
+    return np.asarray(np.rint(values * _GREY), dtype=np.uint8)

@@ -169,4 +169,4 @@ class AttentionMaskRcnn(nn.Module):
 
 def overlaps(boxes: Tensor, box: Tensor) -> Tensor:
     """Return (K,) intersection over union of corners with one."""
-    return box_iou(boxes, box[None])[:, 0]
+    return torch.as_tensor(box_iou(boxes, box[None])[:, 0])

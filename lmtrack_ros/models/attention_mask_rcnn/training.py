@@ -172,7 +172,7 @@ class AttentionMaskRcnnTrainee(Trainee):
             flip = torch.where(torch.rand(count, device=self.device) < 0.5, -1.0, 1.0)
             mirror = torch.diag_embed(torch.stack([flip, torch.ones_like(flip)], dim=-1))
             matrix = rotation(angle) @ mirror / zoom[:, None, None]
-            gamma = torch.exp(_uniform(*np.log(_GAMMA).tolist(), count, self.device))
+            gamma = _uniform(*_GAMMA, count, self.device)
             frames = frames.clamp(min=1e-4) ** gamma[:, None, None, None]
             references = references.clamp(min=1e-4) ** gamma[:, None, None]
             grid = places(matrix, middle, side)
