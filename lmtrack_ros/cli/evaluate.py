@@ -15,7 +15,6 @@ from rich.progress import Progress
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.parameters import build
 from lmtrack_ros.evaluation import clust
-from lmtrack_ros.evaluation.annotations import Annotation, parse_landmark, read_annotations
 from lmtrack_ros.evaluation.baselines import BASELINES, create_baseline
 from lmtrack_ros.evaluation.metrics import evaluation
 from lmtrack_ros.evaluation.overlay import atomic_file, check_overlay, write_overlay
@@ -24,6 +23,7 @@ from lmtrack_ros.evaluation.runs import Run, follow
 from lmtrack_ros.evaluation.tracker_settings import tracker_parameters
 from lmtrack_ros.models.figures import figures as in_words
 from lmtrack_ros.sources import open_source
+from lmtrack_ros.sources.annotations import Annotation, parse_landmark, read_annotations
 from lmtrack_ros.sources.clust import sequences
 from lmtrack_ros.trackers import Tracker, create_tracker, parameters_class, tracker_class
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmtrack_ros.core.records import Status
-from lmtrack_ros.evaluation.annotations import read_annotations
 from lmtrack_ros.evaluation.metrics import errors
 from lmtrack_ros.evaluation.runs import follow
 from lmtrack_ros.sources import clust, open_source
+from lmtrack_ros.sources.annotations import read_annotations
 from lmtrack_ros.trackers import Tracker
 
 ALL = "ALL"

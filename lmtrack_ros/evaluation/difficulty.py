@@ -21,7 +21,6 @@ import numpy as np
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import Array
-from lmtrack_ros.evaluation.annotations import Annotation, Mark, read_annotations
 from lmtrack_ros.evaluation.baselines import create_baseline
 from lmtrack_ros.evaluation.excerpt import Excerpt
 from lmtrack_ros.evaluation.metrics import errors
@@ -30,6 +29,7 @@ from lmtrack_ros.evaluation.tracker_settings import tracker_parameters
 from lmtrack_ros.phantoms import PhantomParameters, open_phantom
 from lmtrack_ros.phantoms.export import frame_count
 from lmtrack_ros.sources import open_source
+from lmtrack_ros.sources.annotations import Annotation, Mark, read_annotations
 from lmtrack_ros.trackers import Tracker, create_tracker
 
 OWN_TRACKER = "correlation"

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmtrack_ros.core.records import Status
-from lmtrack_ros.evaluation.annotations import Annotation
 from lmtrack_ros.evaluation.runs import Run, Track
+from lmtrack_ros.sources.annotations import Annotation
 
 FAR_MM = 3.0
 """What counts as far: more than this from the annotation, the smooth path, or the last error."""

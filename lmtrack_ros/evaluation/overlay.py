@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import Frame, Status
-from lmtrack_ros.evaluation.annotations import Annotation
 from lmtrack_ros.evaluation.runs import Run, Track
 from lmtrack_ros.sources import Source
+from lmtrack_ros.sources.annotations import Annotation
 
 _VIDEO_CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 SUFFIXES = (*_VIDEO_CODECS, ".png")

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import ImageGeometry
 from lmtrack_ros.core.records import Estimate, Landmark
-from lmtrack_ros.evaluation.annotations import Annotation
 from lmtrack_ros.sources import Source
+from lmtrack_ros.sources.annotations import Annotation
 from lmtrack_ros.trackers import Tracker
 
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import NS_PER_S, Frame, Landmark, Status
-from lmtrack_ros.evaluation.annotations import Annotation, Mark, read_annotations
 from lmtrack_ros.evaluation.excerpt import Excerpt
 from lmtrack_ros.evaluation.metrics import FAR_MM, Errors, errors, off_path
 from lmtrack_ros.evaluation.overlay import atomic_file
@@ -35,6 +34,7 @@ from lmtrack_ros.phantoms.insertion import TARGET, insert
 from lmtrack_ros.phantoms.motion import Trace
 from lmtrack_ros.phantoms.target_appearance import TargetParameters
 from lmtrack_ros.sources import open_source
+from lmtrack_ros.sources.annotations import Annotation, Mark, read_annotations
 from lmtrack_ros.trackers import Tracker, create_tracker
 from lmtrack_ros.trackers.refinement import RefinementParameters
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import ImageGeometry
 from lmtrack_ros.core.records import Frame, Landmark
-from lmtrack_ros.evaluation.annotations import read_annotations
 from lmtrack_ros.models.calibration import RADIUS_IN_SIGMAS, Calibration, fit_factor
 from lmtrack_ros.models.model import PhantomSequences
 from lmtrack_ros.models.tracking import Measurement, Measuring, raw_sigma_mm
 from lmtrack_ros.phantoms import PhantomParameters, open_phantom
 from lmtrack_ros.sources import open_source
+from lmtrack_ros.sources.annotations import read_annotations
 
 
 @dataclass(frozen=True, eq=False)

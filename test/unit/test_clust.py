@@ -12,11 +12,11 @@ from lmtrack_ros.cli.main import main
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import Modality
 from lmtrack_ros.evaluation import clust as scores
-from lmtrack_ros.evaluation.annotations import read_annotations
 from lmtrack_ros.phantoms import open_phantom
 from lmtrack_ros.phantoms.clust import ANNOTATED_EVERY, PARTS, missing, write
 from lmtrack_ros.phantoms.ultrasound.presets import PRESETS
 from lmtrack_ros.sources import open_source
+from lmtrack_ros.sources.annotations import read_annotations
 from lmtrack_ros.sources.clust import sequences
 
 FEW = [

@@ -10,12 +10,12 @@ import pytest
 from lmtrack_ros.cli import evaluate
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import Landmark, Status
-from lmtrack_ros.evaluation.annotations import Annotation, Mark, parse_landmark, read_annotations
 from lmtrack_ros.evaluation.baselines import BASELINES, create_baseline
 from lmtrack_ros.evaluation.metrics import errors, off_path
 from lmtrack_ros.evaluation.overlay import atomic_file
 from lmtrack_ros.evaluation.runs import Track, follow
 from lmtrack_ros.sources import open_source
+from lmtrack_ros.sources.annotations import Annotation, Mark, parse_landmark, read_annotations
 
 FRAMES = 24
 SPACING_MM = 0.5

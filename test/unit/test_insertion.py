@@ -13,12 +13,12 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import View
 from lmtrack_ros.core.geometry import ImageGeometry, Modality
 from lmtrack_ros.core.records import NS_PER_S, Frame
-from lmtrack_ros.evaluation.annotations import read_annotations
 from lmtrack_ros.phantoms.export import write
 from lmtrack_ros.phantoms.insertion import insert
 from lmtrack_ros.phantoms.motion import Breathing, MotionKind, MotionParameters
 from lmtrack_ros.phantoms.target_appearance import TargetParameters
 from lmtrack_ros.sources import SourceInfo, open_source
+from lmtrack_ros.sources.annotations import read_annotations
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 START_PX = (100.3, 80.6)

@@ -10,11 +10,11 @@ import pytest
 
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.evaluation.annotations import read_annotations
 from lmtrack_ros.phantoms import Phantom, PhantomParameters, open_phantom
 from lmtrack_ros.phantoms.export import Sample, frame_count, samples, write
 from lmtrack_ros.recording import Recording
 from lmtrack_ros.sources import open_source
+from lmtrack_ros.sources.annotations import read_annotations
 from lmtrack_ros.sources.landmarks import marked_landmarks
 
 FRAMES = 4

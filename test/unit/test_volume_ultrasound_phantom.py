@@ -11,11 +11,11 @@ from scipy.ndimage import binary_dilation, center_of_mass, map_coordinates
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import Modality
 from lmtrack_ros.core.records import NS_PER_S, Landmark
-from lmtrack_ros.evaluation.annotations import Mark, read_annotations
 from lmtrack_ros.phantoms import open_phantom, presets
 from lmtrack_ros.phantoms.phantom import PhantomParameters
 from lmtrack_ros.phantoms.volume_ultrasound import PRESETS, VolumeUltrasoundPhantom
 from lmtrack_ros.phantoms.volume_ultrasound.head import LANDMARKS, FetalHead
+from lmtrack_ros.sources.annotations import Mark, read_annotations
 from lmtrack_ros.sources.landmarks import first_frame_landmarks
 
 FULL = "fetal_head_full"

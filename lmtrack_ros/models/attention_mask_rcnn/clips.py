@@ -17,10 +17,10 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.evaluation.annotations import Annotation, read_annotations
 from lmtrack_ros.models.template_matching.data import scaled
 from lmtrack_ros.models.template_matching.views import View
 from lmtrack_ros.sources import clust, open_source
+from lmtrack_ros.sources.annotations import Annotation, read_annotations
 
 _GREY = 170.0
 """Of 8 bits, what stands for 1: grey values reach 1.5."""
