@@ -219,7 +219,7 @@ class TestTraining:
 @pytest.fixture
 def tracker(weights: str) -> AttentionMaskRcnnTracker:
     eager = InferenceParameters(backend="eager", device="cpu")
-    return AttentionMaskRcnnTracker(AttentionMaskRcnnParameters(weights, inference=eager))
+    return AttentionMaskRcnnTracker(AttentionMaskRcnnParameters(weights=weights, inference=eager))
 
 
 class TestTracker:

@@ -87,7 +87,7 @@ def scored(
     if what not in kept:
         tracker = TemplateMatchingTracker(
             TemplateMatchingParameters(
-                str(path),
+                weights=str(path),
                 refinement=RefinementParameters(enabled=False),
                 inference=InferenceParameters(backend="eager"),
             )

@@ -1,0 +1,29 @@
+"""The parameters that the trackers of all models have."""
+
+from dataclasses import dataclass, field
+
+from lmtrack_ros.core.parameters import parameter
+from lmtrack_ros.inference.parameters import InferenceParameters
+from lmtrack_ros.models.tracking import Trust
+from lmtrack_ros.trackers.refinement import RefinementParameters
+
+
+@dataclass(frozen=True)
+class ModelTrackerParameters:
+    """How far a network is trusted, and what runs it."""
+
+    sure_mm: float = parameter(
+        17.0,
+        "the network is sure of a landmark while its own 95 % radius is usually no more than this, mm",
+        minimum=0.5,
+        maximum=100.0,
+    )
+    step_mm: float = parameter(
+        10.0,
+        "farther from its last place is a leap; so far round that a landmark is sought again, mm",
+        minimum=0.5,
+        maximum=100.0,
+    )
+    trust: Trust = field(default_factory=Trust)
+    refinement: RefinementParameters = field(default_factory=RefinementParameters)
+    inference: InferenceParameters = field(default_factory=InferenceParameters)
