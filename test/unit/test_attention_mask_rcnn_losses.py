@@ -153,4 +153,3 @@ def test_attended_box_is_the_mean_of_what_the_anchors_say() -> None:
     told = encode(true, network.anchors)[None]
     torch.testing.assert_close(network.box(told)[0], true)
     assert network(torch.zeros(3, 1, 100, 100)).shape == (3, len(network.anchors), 4)
-    torch.testing.assert_close(network.whole(1)[0], torch.tensor([49.5, 49.5, 100.0, 100.0]))

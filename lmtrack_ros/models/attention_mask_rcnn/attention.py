@@ -5,7 +5,7 @@ from itertools import pairwise, product
 import torch
 from torch import Tensor, nn
 
-from lmtrack_ros.models.attention_mask_rcnn.boxes import decode, square
+from lmtrack_ros.models.attention_mask_rcnn.boxes import decode
 
 _LEAST_OVERLAP = 0.7
 _SHIFTS = (-0.08, 0.0, 0.08)
@@ -65,8 +65,3 @@ class AttentionNetwork(nn.Module):
     def box(self, parameters: Tensor) -> Tensor:
         """Return the (B, 4) attended boxes, px of the region."""
         return decode(parameters, self.anchors).mean(dim=1)
-
-    def whole(self, count: int) -> Tensor:
-        """Return (B, 4) boxes that hold the whole region: what is attended without attention."""
-        side = self.anchors[:, 2].median()
-        return square(torch.full((count, 2), float(side - 1) / 2, device=side.device), float(side))

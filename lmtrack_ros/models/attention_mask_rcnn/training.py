@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lmtrack_ros.models.attention_mask_rcnn.boxes import corners, decode, encode, square
+from lmtrack_ros.models.attention_mask_rcnn import selection
+from lmtrack_ros.models.attention_mask_rcnn.boxes import corners, encode, square
 from lmtrack_ros.models.attention_mask_rcnn.clips import Clips, read_clips
 from lmtrack_ros.models.attention_mask_rcnn.configuration import AttentionMaskRcnnConfiguration
 from lmtrack_ros.models.attention_mask_rcnn.detector import State
@@ -20,7 +21,6 @@ from lmtrack_ros.models.attention_mask_rcnn.losses import (
 )
 from lmtrack_ros.models.attention_mask_rcnn.network import AttentionMaskRcnn, View, overlaps
 from lmtrack_ros.models.attention_mask_rcnn.populations import PARTS, Part, population
-from lmtrack_ros.models.attention_mask_rcnn.selection import combined
 from lmtrack_ros.models.precision import Precision
 from lmtrack_ros.models.template_matching.data import places, rotation, sample
 from lmtrack_ros.models.trainee import Gathered, Stateful, Trainee, unseen
@@ -153,7 +153,7 @@ class AttentionMaskRcnnTrainee(Trainee):
         boxes, candidates = self.network.find(regions, references, state)
         middle = np.full(2, (self.configuration.region_px - 1) / 2)
         best = [
-            int(np.argmax(combined(s, p, middle, self.configuration.nearness)))
+            selection.chosen(s, p, middle, self.configuration.nearness)
             for s, p in zip(candidates.scores.cpu().numpy(), candidates.places_px.cpu().numpy(), strict=True)
         ]
         found = candidates.places_px[torch.arange(len(best)), torch.tensor(best)]
@@ -222,7 +222,7 @@ class AttentionMaskRcnnTrainee(Trainee):
         if parameters is not None and network.attention is not None:
             anchors = network.attention.anchors
             wanted = encode(around[:, None], anchors)
-            pair = torch.stack([decode(parameters, anchors).mean(dim=1), around], dim=1)
+            pair = torch.stack([boxes, around], dim=1)
             losses["attention"] = attention_loss(regions, parameters, wanted, anchors, pair)
             # half of the time the true box, a little off, so that the detector learns from the first step on
             off = around + torch.randn_like(around) * torch.tensor([6.0, 6.0, 3.0, 3.0], device=self.device)
