@@ -22,11 +22,12 @@ from lmtrack_ros.models.attention_mask_rcnn.configuration import REALTIME  # noq
 from lmtrack_ros.models.attention_mask_rcnn.finder import Finder  # noqa: E402
 from lmtrack_ros.models.attention_mask_rcnn.network import AttentionMaskRcnn  # noqa: E402
 from lmtrack_ros.models.attention_mask_rcnn.parameters import AttentionMaskRcnnParameters  # noqa: E402
-from lmtrack_ros.models.attention_mask_rcnn.populations import Part, population  # noqa: E402
+from lmtrack_ros.models.attention_mask_rcnn.populations import population  # noqa: E402
 from lmtrack_ros.models.attention_mask_rcnn.tracker import AttentionMaskRcnnTracker  # noqa: E402
 from lmtrack_ros.models.attention_mask_rcnn.training import AttentionMaskRcnnTrainee  # noqa: E402
 from lmtrack_ros.models.description import Description, plain_values  # noqa: E402
 from lmtrack_ros.models.following import CALIBRATED_IN_TURN  # noqa: E402
+from lmtrack_ros.models.parts import Part  # noqa: E402
 from lmtrack_ros.models.trainee import unseen  # noqa: E402
 from lmtrack_ros.models.weights import save_weights  # noqa: E402
 from lmtrack_ros.phantoms import open_phantom  # noqa: E402

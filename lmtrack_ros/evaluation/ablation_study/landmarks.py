@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from lmtrack_ros.core.geometry import ImageGeometry, Modality
 from lmtrack_ros.core.records import Frame
-from lmtrack_ros.models.template_matching.images import PHANTOMS, Part, phantom_pool
+from lmtrack_ros.models.parts import Part
+from lmtrack_ros.models.template_matching.images import PHANTOMS, phantom_pool
 from lmtrack_ros.models.tracking import Measuring
 from lmtrack_ros.phantoms.mr import MrPhantom
 from lmtrack_ros.phantoms.phantom import marked

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmtrack_ros.models.template_matching.images import PHANTOMS, Part, phantom_pool
+from lmtrack_ros.models.parts import Part
+from lmtrack_ros.models.template_matching.images import PHANTOMS, phantom_pool
 
 _DATA = PHANTOMS["radiograph"]
 EXAMPLE_SEEDS = (range(5000, 5020),)

@@ -1,27 +1,18 @@
 """The sequences to train on, to validate and to test with: a population of phantoms, or a user's own."""
 
 from collections.abc import Sequence
-from enum import Enum
 from pathlib import Path
 
 from lmtrack_ros.configuration import cache_directory
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.models.attention_mask_rcnn.clips import sequence_folders
+from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.trainee import Gathered
 from lmtrack_ros.phantoms import clust
 
 CLUST = "clust"
 
 
-class Part(Enum):
-    """What a sequence is for."""
-
-    TRAINING = "training"
-    VALIDATION = "validation"
-    TEST = "test"
-
-
-PARTS = tuple(Part)
 _LEAST_SEQUENCES = 3
 _VALIDATED_EVERY = 6
 """Of a user's own sequences, one in six is for validation and one for tests, but one at least."""

@@ -20,7 +20,8 @@ from lmtrack_ros.models.attention_mask_rcnn.losses import (
     large_margin_softmax_loss,
 )
 from lmtrack_ros.models.attention_mask_rcnn.network import AttentionMaskRcnn, View, overlaps
-from lmtrack_ros.models.attention_mask_rcnn.populations import PARTS, Part, population
+from lmtrack_ros.models.attention_mask_rcnn.populations import population
+from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.precision import Precision
 from lmtrack_ros.models.template_matching.data import places, rotation, sample
 from lmtrack_ros.models.trainee import Gathered, Stateful, Trainee, unseen
@@ -58,7 +59,7 @@ class AttentionMaskRcnnTrainee(Trainee):
         self._optimiser = torch.optim.Adam(self.network.parameters(), lr=c.learning_rate)
         self._schedule = torch.optim.lr_scheduler.ExponentialLR(self._optimiser, c.decay)
         self._precision = Precision(device)
-        self._clips = {part: self._read(part).to(device) for part in PARTS}
+        self._clips = {part: self._read(part).to(device) for part in Part}
         once = -(-len(self._clips[Part.TRAINING]) // c.clips_per_step)
         self.steps_per_epoch = c.steps_per_epoch or once
 

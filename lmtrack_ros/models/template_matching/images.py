@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch.nn import functional
 from lmtrack_ros.configuration import cache_directory
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import Modality
+from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.template_matching.data import scaled
 from lmtrack_ros.models.trainee import Gathered, unseen
 from lmtrack_ros.phantoms.pool import Pool
@@ -25,14 +25,6 @@ _GREY = 170.0
 """Of 8 bits, what stands for 1: grey values reach 1.5."""
 _SUBJECT_FRAMES = 200
 """Of a user's recording, so many frames at most, evenly over its length."""
-
-
-class Part(Enum):
-    """What the images of a subject are for; a subject is in one part only."""
-
-    TRAINING = "training"
-    VALIDATION = "validation"
-    TEST = "test"
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.precision import Precision
 from lmtrack_ros.models.template_matching.configuration import TemplateMatchingConfiguration
 from lmtrack_ros.models.template_matching.data import Augmentation, Batch, draw
 from lmtrack_ros.models.template_matching.images import (
     PHANTOMS,
     ImageSet,
-    Part,
     folder_images,
     joined,
     phantom_images,
