@@ -2,10 +2,9 @@
 
 import argparse
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from rich.console import Console
 from rich.progress import Progress, track
@@ -42,13 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
         if what not in model.calibration and (not arguments.data or not Path(what).is_dir()):
             raise unknown_name("data to calibrate with (and no such recording)", what, model.calibration)
     # they load torch
-    from lmtrack_ros.models.calibration import plain
     from lmtrack_ros.models.tracking import Measuring
-    from lmtrack_ros.trackers import create_tracker
+    from lmtrack_ros.trackers import tracker_class
     from lmtrack_ros.training.calibration import (
         TrueSequence,
         annotated_sequence,
-        calibrate,
+        calibrate_weights,
         phantom_sequences,
     )
 
@@ -62,11 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
     count = sum(sum(map(len, model.calibration.get(what, ((what,),)))) for what in data)
     shown = chain.from_iterable(map(read, data))
     sequences = list(track(shown, "reading", count, console=console, transient=True))
-    tracker = cast(Measuring, cast(Any, create_tracker(model.name, {"weights": str(weights)})))
+    turns = len(cast(Measuring, tracker_class(model.name)).calibrated_in_turn)
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("calibrating", total=len(sequences) * len(tracker.calibrated_in_turn))
-        fitted = calibrate(tracker, sequences, lambda: progress.advance(task))
-    replace(description, calibration=plain(fitted)).write(path)
+        task = progress.add_task("calibrating", total=len(sequences) * turns)
+        fitted = calibrate_weights(weights, sequences, lambda: progress.advance(task))
     said = ", ".join(
         f"{kind} {' / '.join(f'{factor:.3g}' for factor in by_axes.values())}"
         for kind, by_axes in fitted.factors.items()

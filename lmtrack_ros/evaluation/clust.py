@@ -20,7 +20,8 @@ from lmtrack_ros.sources.annotations import read_annotations
 from lmtrack_ros.trackers import Tracker
 
 ALL = "ALL"
-HEADINGS = ("source", "N", "mean mm", "SD mm", "95 % mm", "mean of maxima mm", "lost", "in radius")
+HEADINGS = ("source", "N", "mean mm", "SD mm", "95 % mm", "mean of maxima mm", "lost", "TRACKED", "in radius")
+_RESAMPLES = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,15 +32,31 @@ class LandmarkScore:
         sequence: that it is seen in.
         landmark: its name.
         error_mm: (N,) on the annotated frames but the first.
-        radius_mm: (N,) reported.
+        radius_mm: (N,) reported; infinite where the tracker gives none.
+        status: (N,) values of ``Status``.
         lost: share of all frames.
+        tracked: likewise.
     """
 
     sequence: str
     landmark: str
     error_mm: NDArray[np.float64]
     radius_mm: NDArray[np.float64]
+    status: NDArray[np.int64]
     lost: float
+    tracked: float
+
+    @property
+    def silent(self) -> NDArray[np.bool_]:
+        """(N,) whether an estimate is TRACKED and yet farther off than any radius that it gives."""
+        covered = np.isfinite(self.radius_mm) & (self.error_mm <= self.radius_mm)
+        return np.asarray((self.status == Status.TRACKED) & ~covered)
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any]) -> "LandmarkScore":
+        """Return a score from its plain values."""
+        lists = {name: np.array(said[name]) for name in ("error_mm", "radius_mm", "status")}
+        return cls(**{**said, **lists})
 
 
 def score(
@@ -69,9 +86,17 @@ def score(
             source.close()
         for track, annotation in zip(run.tracks, annotations, strict=True):
             found = errors(track, annotation, run.geometry.plane_spacing_mm)
-            lost = float(np.mean(track.status == Status.LOST))
+            lost, tracked = (float(np.mean(track.status == s)) for s in (Status.LOST, Status.TRACKED))
             scores.append(
-                LandmarkScore(folder.name, track.landmark.id, found.length_mm, found.radius_mm, lost)
+                LandmarkScore(
+                    folder.name,
+                    track.landmark.id,
+                    found.length_mm,
+                    found.radius_mm,
+                    found.status,
+                    lost,
+                    tracked,
+                )
             )
         on_sequence()
     return scores
@@ -97,13 +122,32 @@ def figures(scores: Sequence[LandmarkScore]) -> dict[str, Any]:
         "p95_mm": float(np.percentile(error_mm, 95)),
         "mean_of_maxima_mm": float(np.mean([one.error_mm.max() for one in scores])),
         "lost": float(np.mean([one.lost for one in scores])),
+        "tracked": float(np.mean([one.tracked for one in scores])),
         "coverage95": float(covered.mean()) if len(covered) else None,
     }
+
+
+def mean_interval_mm(scores: Sequence[LandmarkScore]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean error, by bootstrap over the sequences."""
+    by_sequence: dict[str, list[NDArray[np.float64]]] = {}
+    for one in scores:
+        by_sequence.setdefault(one.sequence, []).append(one.error_mm)
+    errors_mm = [np.concatenate(some) for some in by_sequence.values()]
+    sums, counts = (np.array([f(some) for some in errors_mm]) for f in (np.sum, np.size))
+    drawn = np.random.default_rng(0).integers(len(sums), size=(_RESAMPLES, len(sums)))
+    low, high = np.quantile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), (0.025, 0.975)).tolist()
+    return low, high
 
 
 def rows(scores: Sequence[LandmarkScore]) -> list[list[str]]:
     """Return the cells of one tracker's table, under :data:`HEADINGS`."""
     return [[name, *_cells(figures(some))] for name, some in by_source(scores).items()]
+
+
+def table(scores: Sequence[LandmarkScore]) -> list[str]:
+    """Return the lines of one tracker's table in Markdown."""
+    heading = [f"| {' | '.join(HEADINGS)} |", f"|---{'|--:' * (len(HEADINGS) - 1)}|"]
+    return heading + [f"| {' | '.join(row)} |" for row in rows(scores)]
 
 
 def page(folder: Path, scores: Mapping[str, Sequence[LandmarkScore]], command: str) -> str:
@@ -118,8 +162,7 @@ def page(folder: Path, scores: Mapping[str, Sequence[LandmarkScore]], command: s
         "tracker gives a 95 % radius.",
     ]
     for tracker, found in scores.items():
-        lines += ["", f"## {tracker}", "", f"| {' | '.join(HEADINGS)} |", f"|---{'|--:' * 7}|"]
-        lines += [f"| {' | '.join(row)} |" for row in rows(found)]
+        lines += ["", f"## {tracker}", "", *table(found)]
     return "\n".join(lines) + "\n"
 
 
@@ -130,5 +173,6 @@ def _cells(of: Mapping[str, Any]) -> list[str]:
         str(of["landmarks"]),
         *lengths,
         f"{of['lost']:.1%}",
+        f"{of['tracked']:.1%}",
         "–" if covered is None else f"{covered:.1%}",
     ]

@@ -56,6 +56,12 @@ class Study:
 
 _ALL = (
     Study(
+        "attention_mask_rcnn",
+        "clust",
+        "five-fold cross-validation and test on ultrasound as in the CLUST challenge, beside usual trackers",
+        "lmtrack_ros.evaluation.clust_study.study:conduct",
+    ),
+    Study(
         "template_matching",
         "tracking",
         "landmarks and inserted targets in real recordings, beside the correlation tracker",

@@ -6,6 +6,7 @@ from lmtrack_ros.core.errors import unknown_name
 from lmtrack_ros.models.model import Configuration, Model
 
 _MODELS = {
+    "attention_mask_rcnn": "lmtrack_ros.models.attention_mask_rcnn:MODEL",
     "template_matching": "lmtrack_ros.models.template_matching:MODEL",
 }
 

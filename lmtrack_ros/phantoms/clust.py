@@ -93,8 +93,12 @@ VALIDATION = tuple(
 """One more under each scanner, for who trains."""
 
 
+FOLDS = tuple(PARTS["training"][number::5] for number in range(5))
+"""Of the patients to train on, for cross-validation: each with patients of most scanners."""
+
+
 def write(folder: Path, patients: Sequence[Patient], on_frame: Callable[[], None] = lambda: None) -> None:
-    """Write sequences; those that are there already, from an interrupted run, are kept.
+    """Write sequences; those that are there already, from an interrupted run, are kept, and so are others.
 
     Args:
         folder: where to.
@@ -106,12 +110,7 @@ def write(folder: Path, patients: Sequence[Patient], on_frame: Callable[[], None
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / TABLE).open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(COLUMNS)
-            for patient in patients:
-                preset = PRESETS[patient.phantom.preset]
-                table.writerow([patient.name, preset.spacing_mm, preset.rate_hz])
+        _write_table(folder / TABLE, patients)
         for patient in missing(folder, patients):
             _write_sequence(folder / patient.name, patient, on_frame)
     except OSError as error:
@@ -121,6 +120,19 @@ def write(folder: Path, patients: Sequence[Patient], on_frame: Callable[[], None
 def missing(folder: Path, patients: Sequence[Patient]) -> list[Patient]:
     """Return the patients who are not in a folder yet."""
     return [patient for patient in patients if not (folder / patient.name).is_dir()]
+
+
+def _write_table(path: Path, patients: Sequence[Patient]) -> None:
+    with path.open("a+", newline="", encoding="utf-8") as file:
+        file.seek(0)
+        listed = [row[0] for row in csv.reader(file)]
+        table = csv.writer(file, lineterminator="\n")
+        if not listed:
+            table.writerow(COLUMNS)
+        for patient in patients:
+            if patient.name not in listed:
+                preset = PRESETS[patient.phantom.preset]
+                table.writerow([patient.name, preset.spacing_mm, preset.rate_hz])
 
 
 def _write_sequence(path: Path, patient: Patient, on_frame: Callable[[], None]) -> None:

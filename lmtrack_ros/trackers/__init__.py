@@ -18,6 +18,10 @@ _BUILT_IN: Mapping[str, tuple[str, str]] = MappingProxyType(
             "lmtrack_ros.trackers.correlation:CorrelationTracker",
             "lmtrack_ros.trackers.correlation:CorrelationParameters",
         ),
+        "attention_mask_rcnn": (
+            "lmtrack_ros.models.attention_mask_rcnn.tracker:AttentionMaskRcnnTracker",
+            "lmtrack_ros.models.attention_mask_rcnn.parameters:AttentionMaskRcnnParameters",
+        ),
         "template_matching": (
             "lmtrack_ros.models.template_matching.tracker:TemplateMatchingTracker",
             "lmtrack_ros.models.template_matching.parameters:TemplateMatchingParameters",

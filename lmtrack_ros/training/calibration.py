@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,14 @@ from numpy.typing import NDArray
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import ImageGeometry
 from lmtrack_ros.core.records import Frame, Landmark
-from lmtrack_ros.models.calibration import RADIUS_IN_SIGMAS, Calibration, fit_factor
+from lmtrack_ros.models.calibration import RADIUS_IN_SIGMAS, Calibration, fit_factor, plain
+from lmtrack_ros.models.description import description_file, read_description
 from lmtrack_ros.models.model import PhantomSequences
 from lmtrack_ros.models.tracking import Measurement, Measuring, raw_sigma_mm
 from lmtrack_ros.phantoms import PhantomParameters, open_phantom
 from lmtrack_ros.sources import open_source
 from lmtrack_ros.sources.annotations import read_annotations
+from lmtrack_ros.trackers import create_tracker
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +92,27 @@ def calibrate(
                 raise UserError(f"no measurement of kind '{kind}' in the sequences to calibrate it with")
     tracker.calibration = Calibration(factors, len(sequences))
     return tracker.calibration
+
+
+def calibrate_weights(
+    weights: Path, sequences: Sequence[TrueSequence], on_sequence: Callable[[], None] = lambda: None
+) -> Calibration:
+    """Calibrate weights, and store what was found beside them.
+
+    Args:
+        weights: file.
+        sequences: on none of which they were trained.
+        on_sequence: called after each one, in each turn.
+
+    Raises:
+        UserError: they cannot be read or written, or a kind of measurement never occurs.
+    """
+    path = description_file(weights)
+    description = read_description(path)
+    tracker = cast(Measuring, cast(Any, create_tracker(description.model, {"weights": str(weights)})))
+    fitted = calibrate(tracker, sequences, on_sequence)
+    replace(description, calibration=plain(fitted)).write(path)
+    return fitted
 
 
 def _by_axes(

@@ -10,8 +10,11 @@ from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.trainee import Gathered
 from lmtrack_ros.phantoms import clust
 
-CLUST = "clust"
-
+_CLUST = {"clust": clust.PARTS["training"]} | {
+    f"clust-without-{number}": tuple(p for p in clust.PARTS["training"] if p not in fold)
+    for number, fold in enumerate(clust.FOLDS, 1)
+}
+"""Populations of phantoms to train on, by name."""
 
 _LEAST_SEQUENCES = 3
 _VALIDATED_EVERY = 6
@@ -22,25 +25,37 @@ def population(data: Sequence[str], part: Part, gathered: Gathered) -> list[Path
     """Return the sequences of one part of some data.
 
     Args:
-        data: the population of phantoms by its name, and folders that are sequences or hold some.
+        data: a population of phantoms by its name, and folders that are sequences or hold some.
         part: of it; all folders are divided as one.
         gathered: told how far phantoms are rendered.
 
     Raises:
         UserError: it cannot be written or read, or there are too few sequences.
     """
-    found = _rendered(part, gathered) if CLUST in data else []
-    folders = [Path(name) for name in data if name != CLUST]
+    found: list[Path] = []
+    for name in data:
+        if name in _CLUST:
+            patients = {
+                Part.TRAINING: _CLUST[name],
+                Part.VALIDATION: clust.VALIDATION,
+                Part.TEST: clust.PARTS["test"][::5],
+            }[part]
+            found += rendered(part, patients, gathered)
+    folders = [Path(name) for name in data if name not in _CLUST]
     return found + _divided(sequence_folders(folders))[part] if folders else found
 
 
-def _rendered(part: Part, gathered: Gathered) -> list[Path]:
-    """Return phantoms, rendered where they are not kept from before."""
-    patients = {
-        Part.TRAINING: clust.PARTS["training"],
-        Part.VALIDATION: clust.VALIDATION,
-        Part.TEST: clust.PARTS["test"][::5],
-    }[part]
+def rendered(part: Part, patients: Sequence[clust.Patient], gathered: Gathered) -> list[Path]:
+    """Return the sequences of phantoms, rendered where they are not kept from before.
+
+    Args:
+        part: in whose folder of the cache they are.
+        patients: whom they show.
+        gathered: told how far they are rendered.
+
+    Raises:
+        UserError: they cannot be written.
+    """
     folder = cache_directory("clust") / part.value
     left = clust.missing(folder, patients)
     total = sum(patient.frames for patient in left)
@@ -51,6 +66,8 @@ def _rendered(part: Part, gathered: Gathered) -> list[Path]:
         done += 1
         gathered(f"{part.value} frames", done, total)
 
+    if left:
+        gathered(f"{part.value} frames", 0, total)
     clust.write(folder, patients, on_frame)
     return [folder / patient.name for patient in patients]
 

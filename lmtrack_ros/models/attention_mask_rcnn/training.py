@@ -1,5 +1,6 @@
 """Training of the attention Mask R-CNN with LSTM, end to end (section 2.D)."""
 
+import math
 from collections.abc import Mapping
 
 import cv2
@@ -31,6 +32,9 @@ _CLIP_PX = 1.7
 _ROTATION_DEG, _SCALE, _GAMMA = 10.0, (0.85, 1.2), (0.7, 1.4)
 _OFF = (0.06, 0.2)
 """Standard deviation of how far a region lies off the last place, in regions: usually, and of one in four."""
+_FARTHEST = 0.4
+"""So far at most."""
+_GOLDEN_TURN = (math.sqrt(5) - 1) / 2
 _POSITIVE_OVERLAP = 0.5
 _MASK_RADIUS = 0.5
 """Of the disc that stands for a landmark's pixels, in its boxes."""
@@ -89,7 +93,7 @@ class AttentionMaskRcnnTrainee(Trainee):
         chosen = torch.randint(len(clips), (self.configuration.clips_per_step,), device=self.device)
         frames, at, references = self._varied(clips, chosen, vary=True)
         state = self._remembered(frames, at, references)
-        losses = self._losses(*self._region(frames, at, -1, vary=True), references, state)
+        losses = self._losses(*self._region(frames, at, -1, self._somewhere(len(at))), references, state)
         loss = torch.stack(list(losses.values())).sum()
         self._precision.step(loss, self._optimiser, _GREATEST_GRADIENT)
         return {name: value.item() for name, value in losses.items()}
@@ -150,7 +154,7 @@ class AttentionMaskRcnnTrainee(Trainee):
         self.network.eval()
         frames, at, references = self._varied(clips, chosen, vary=False)
         state = self._remembered(frames, at, references)
-        regions, true = self._region(frames, at, -1, vary=False)
+        regions, true = self._region(frames, at, -1, self._spiral(chosen))
         boxes, candidates = self.network.find(regions, references, state)
         middle = np.full(2, (self.configuration.region_px - 1) / 2)
         best = [
@@ -184,19 +188,31 @@ class AttentionMaskRcnnTrainee(Trainee):
         references = sample(references, places(matrix, middle, region_px))
         return frames, at, references
 
-    def _region(self, frames: Tensor, at: Tensor, number: int, *, vary: bool) -> tuple[Tensor, Tensor]:
-        """Return (B, S, S) regions of one frame round the place in the one before, and the place in them."""
+    def _region(self, frames: Tensor, at: Tensor, number: int, off: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (B, S, S) regions, so far off the place in the frame before, and the place in them."""
         count, region_px = len(frames), self.configuration.region_px
-        last = at[:, number - 1]
-        if vary:
-            far = torch.rand(count, 1, device=self.device) < 0.25
-            spread = torch.where(far, _OFF[1], _OFF[0]) * region_px
-            last = last + (torch.randn(count, 2, device=self.device) * spread).clamp(
-                -0.4 * region_px, 0.4 * region_px
-            )
+        middle = at[:, number - 1] + off
         whole = torch.eye(2, device=self.device).expand(count, 2, 2)
-        regions = sample(frames[:, number], places(whole, last, region_px))
-        return regions, at[:, number] - last + (region_px - 1) / 2
+        regions = sample(frames[:, number], places(whole, middle, region_px))
+        return regions, at[:, number] - middle + (region_px - 1) / 2
+
+    def _somewhere(self, count: int) -> Tensor:
+        """Return (B, 2) by how much a tracker may be off, by chance."""
+        far = torch.rand(count, 1, device=self.device) < 0.25
+        spread = torch.where(far, _OFF[1], _OFF[0]) * self.configuration.region_px
+        off = torch.randn(count, 2, device=self.device) * spread
+        return off.clamp(-self._farthest_px, self._farthest_px)
+
+    def _spiral(self, chosen: Tensor) -> Tensor:
+        """Return (B, 2) by how much regions of these clips are off: as each time, all over a disc."""
+        turn = chosen * _GOLDEN_TURN
+        radius_px = self._farthest_px * torch.sqrt(torch.remainder(turn * math.pi, 1.0))
+        angle = 2 * math.pi * turn
+        return radius_px[:, None] * torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
+
+    @property
+    def _farthest_px(self) -> float:
+        return _FARTHEST * self.configuration.region_px
 
     def _remembered(self, frames: Tensor, at: Tensor, references: Tensor) -> State:
         """Return the LSTM's state before the last frame: it has seen the landmark in those before."""
@@ -205,7 +221,7 @@ class AttentionMaskRcnnTrainee(Trainee):
         network.eval()
         state = network.remember(references)
         for number in range(1, frames.shape[1] - 1):
-            regions, true = self._region(frames, at, number, vary=False)
+            regions, true = self._region(frames, at, number, torch.zeros_like(at[:, 0]))
             with torch.no_grad():  # learnt through is the LSTM, not what it saw
                 view = network.view(regions, network.attend(regions, references)[1])
                 features = network.detector.backbone(view.images[:, None])["0"]
