@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from lmtrack_ros.core.records import Status
 from lmtrack_ros.evaluation.metrics import errors
 from lmtrack_ros.evaluation.runs import follow
-from lmtrack_ros.sources import clust, open_source
-from lmtrack_ros.sources.annotations import read_annotations
+from lmtrack_ros.sources import Source, clust, open_source
+from lmtrack_ros.sources.annotations import Annotation, read_annotations
 from lmtrack_ros.trackers import Tracker
 
 ALL = "ALL"
@@ -76,29 +76,52 @@ def score(
     Raises:
         UserError: a sequence cannot be read or followed.
     """
-    scores = []
+    scores: list[LandmarkScore] = []
     for folder in folders:
-        annotations = read_annotations(folder)
         source = open_source(folder)
         try:
-            run = follow(source, annotations, new_tracker, name)
+            scores += followed(folder.name, source, read_annotations(folder), new_tracker, name)
         finally:
             source.close()
-        for track, annotation in zip(run.tracks, annotations, strict=True):
-            found = errors(track, annotation, run.geometry.plane_spacing_mm)
-            lost, tracked = (float(np.mean(track.status == s)) for s in (Status.LOST, Status.TRACKED))
-            scores.append(
-                LandmarkScore(
-                    folder.name,
-                    track.landmark.id,
-                    found.length_mm,
-                    found.radius_mm,
-                    found.status,
-                    lost,
-                    tracked,
-                )
-            )
         on_sequence()
+    return scores
+
+
+def followed(
+    sequence: str,
+    source: Source,
+    annotations: Sequence[Annotation],
+    new_tracker: Callable[[], Tracker],
+    name: str,
+) -> list[LandmarkScore]:
+    """Follow every landmark of one sequence.
+
+    Args:
+        sequence: what to call it.
+        source: of its frames.
+        annotations: of its landmarks.
+        new_tracker: makes a tracker.
+        name: what to call the tracker.
+
+    Raises:
+        UserError: it cannot be read or followed.
+    """
+    run = follow(source, annotations, new_tracker, name)
+    scores = []
+    for track, annotation in zip(run.tracks, annotations, strict=True):
+        found = errors(track, annotation, run.geometry.plane_spacing_mm)
+        lost, tracked = (float(np.mean(track.status == s)) for s in (Status.LOST, Status.TRACKED))
+        scores.append(
+            LandmarkScore(
+                sequence,
+                track.landmark.id,
+                found.length_mm,
+                found.radius_mm,
+                found.status,
+                lost,
+                tracked,
+            )
+        )
     return scores
 
 

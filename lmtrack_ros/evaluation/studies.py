@@ -59,7 +59,26 @@ _ALL = (
         "attention_mask_rcnn",
         "clust",
         "five-fold cross-validation and test on ultrasound as in the CLUST challenge, beside usual trackers",
-        "lmtrack_ros.evaluation.clust_study.study:conduct",
+        "lmtrack_ros.evaluation.ultrasound_study.challenge:conduct",
+    ),
+    Study(
+        "attention_mask_rcnn",
+        "ablations",
+        "attention, LSTM, frame of marking and refinement, each left out by itself",
+        "lmtrack_ros.evaluation.ultrasound_study.ablations:conduct",
+    ),
+    Study(
+        "attention_mask_rcnn",
+        "jumps",
+        "abrupt jumps of 15 mm within two frames, beside usual trackers",
+        "lmtrack_ros.evaluation.ultrasound_study.jumps:conduct",
+    ),
+    Study(
+        "attention_mask_rcnn",
+        "unseen",
+        "structures absent from training: whether what is wrong is said to be",
+        "lmtrack_ros.evaluation.ultrasound_study.unseen:conduct",
+        takes_recordings=True,
     ),
     Study(
         "template_matching",

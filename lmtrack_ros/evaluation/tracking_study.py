@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import NS_PER_S, Frame, Landmark, Status
+from lmtrack_ros.evaluation import coverage
 from lmtrack_ros.evaluation.excerpt import Excerpt
 from lmtrack_ros.evaluation.metrics import FAR_MM, Errors, errors, off_path
 from lmtrack_ros.evaluation.overlay import atomic_file
@@ -52,7 +53,6 @@ _SIGNALS = (0.4, 2.0)
 """Relative to the tissue: dark, bright."""
 _BESIDE_MM = (12.0, 20.0)
 """How far a target is from the landmark that it moves with."""
-_TERCILES = ("smallest", "middle", "largest")
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,10 +260,9 @@ def _page(
         "",
         "## The radius",
         "",
-        "Share of the errors within the reported 95 % radius: of all estimates, of the worst run, and of the",
-        "third of the estimates with the smallest, middle and largest radius.",
+        coverage.EXPLANATION,
         "",
-        _heading("runs", "tracker", "in radius", "worst run", *_TERCILES, "median radius / error mm"),
+        _heading("runs", "tracker", *coverage.HEADINGS),
         *_coverage_rows(outcomes),
         "",
         "## What refinement did",
@@ -319,26 +318,17 @@ def _pooled_rows(outcomes: Mapping[str, Mapping[str, Sequence[Outcome]]]) -> Ite
 def _coverage_rows(outcomes: Mapping[str, Mapping[str, Sequence[Outcome]]]) -> Iterator[str]:
     for stage in next(iter(outcomes.values())):
         for name, by_stage in outcomes.items():
-            by_run = [_claims(o) for o in by_stage[stage]]
-            error_mm, radius_mm = (np.concatenate(parts) for parts in zip(*by_run, strict=True))
-            if not len(error_mm):
-                continue
-            inside = error_mm <= radius_mm
-            worst = min(float((e <= r).mean()) for e, r in by_run if len(e))
-            order = np.argsort(radius_mm, kind="stable")
-            terciles = " | ".join(f"{inside[part].mean():.1%}" for part in np.array_split(order, 3))
-            yield (
-                f"| {stage} | {name} | {inside.mean():.1%} | {worst:.1%} | {terciles} | "
-                f"{np.median(radius_mm):.2f} / {np.median(error_mm):.2f} |"
-            )
+            found = coverage.cells([_claims(o) for o in by_stage[stage]])
+            if found:
+                yield f"| {stage} | {name} | {' | '.join(found)} |"
 
 
 def _claims(outcome: Outcome) -> tuple[Array, Array]:
-    """Return the (N,) errors and radii of the estimates that claim one."""
-    error_mm = np.concatenate([e.length_mm for e in outcome.errors])
-    radius_mm = np.concatenate([e.radius_mm for e in outcome.errors])
-    claimed = np.isfinite(radius_mm)
-    return error_mm[claimed], radius_mm[claimed]
+    """Return the (N,) errors and radii of all estimates."""
+    return (
+        np.concatenate([e.length_mm for e in outcome.errors]),
+        np.concatenate([e.radius_mm for e in outcome.errors]),
+    )
 
 
 def _refinement_rows(watched: Mapping[str, _Watched]) -> Iterator[str]:

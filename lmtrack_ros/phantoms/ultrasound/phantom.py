@@ -94,9 +94,19 @@ class UltrasoundPhantom(Phantom):
 
     def positions_mm(self, time_s: float) -> Mapping[str, Array]:
         """Return the (3,) position of every landmark at one moment, the couch at zero, in isocenter, mm."""
-        state = BodyState.at(self.motion, time_s)
-        displaced = self._anatomy.deformation.displaced_mm
-        return {name: displaced(point, state) for name, point in self._anatomy.landmarks_mm.items()}
+        return {name: self.carried_mm(point, time_s) for name, point in self.landmarks_mm.items()}
+
+    @property
+    def landmarks_mm(self) -> Mapping[str, Array]:
+        """Where landmarks are while the diaphragm is at zero: (3,) in isocenter, mm, the couch at zero."""
+        return self._anatomy.landmarks_mm
+
+    def carried_mm(self, points_mm: Array, time_s: float) -> Array:
+        """Return where tissue is at one moment that is at (..., 3) points while the diaphragm is at zero.
+
+        In isocenter, mm, the couch at zero.
+        """
+        return self._anatomy.deformation.displaced_mm(points_mm, BodyState.at(self.motion, time_s))
 
     def _image(self, time_s: float, couch_mm: Array) -> NDArray[np.uint8]:
         state = BodyState.at(self.motion, time_s)

@@ -1,17 +1,18 @@
 """The page of cross-validation and test: tables and a figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from lmtrack_ros.evaluation import coverage
 from lmtrack_ros.evaluation.clust import LandmarkScore, figures, mean_interval_mm, table
 from lmtrack_ros.evaluation.overlay import atomic_file
 from lmtrack_ros.evaluation.studies import Order
 from lmtrack_ros.evaluation.tracking_picture import Cumulated, draw_errors
+from lmtrack_ros.evaluation.ultrasound_study.networks import NETWORK
 
-NETWORK = "attention Mask R-CNN"
 _CROSSED, _TESTED = "cross-validation, 24 sequences", "test, 39 sequences"
 _FLAG_MM = 3.0
 
@@ -100,8 +101,24 @@ def _lines(order: Order, network: Tables, everyone: Mapping[str, Tables]) -> lis
         *(_row(_CROSSED, name, tables.crossed) for name, tables in everyone.items()),
         *(_row(_TESTED, name, tables.tested) for name, tables in everyone.items()),
         "",
+        "## The radius",
+        "",
+        coverage.EXPLANATION,
+        "",
+        f"| sequences | tracker | {' | '.join(coverage.HEADINGS)} |",
+        f"|---|---|{'--:|' * len(coverage.HEADINGS)}",
+        *_coverage_rows(_CROSSED, {name: tables.crossed for name, tables in everyone.items()}),
+        *_coverage_rows(_TESTED, {name: tables.tested for name, tables in everyone.items()}),
+        "",
         _PAPER,
     ]
+
+
+def _coverage_rows(stage: str, scores: Mapping[str, Sequence[LandmarkScore]]) -> Iterator[str]:
+    for name, some in scores.items():
+        found = coverage.cells([(one.error_mm, one.radius_mm) for one in some])
+        if found:
+            yield f"| {stage} | {name} | {' | '.join(found)} |"
 
 
 def _row(stage: str, name: str, scores: Sequence[LandmarkScore]) -> str:

@@ -8,10 +8,10 @@ from types import MappingProxyType
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.evaluation.clust import LandmarkScore, figures, mean_interval_mm
-from lmtrack_ros.evaluation.clust_study.networks import SEED, scored, tracker, trained
 from lmtrack_ros.evaluation.overlay import atomic_file
 from lmtrack_ros.evaluation.studies import Order
 from lmtrack_ros.evaluation.trained_run import trained_s
+from lmtrack_ros.evaluation.ultrasound_study.networks import SEED, scored, tracker, trained
 from lmtrack_ros.models.attention_mask_rcnn.configuration import REALTIME, AttentionMaskRcnnConfiguration
 from lmtrack_ros.models.attention_mask_rcnn.populations import rendered
 from lmtrack_ros.models.parts import Part
