@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import Frame
 from lmtrack_ros.inference.parameters import InferenceParameters
-from lmtrack_ros.models.template_matching.data import scaled
+from lmtrack_ros.models.grey import scaled
 from lmtrack_ros.models.template_matching.matcher import Matcher
-from lmtrack_ros.models.template_matching.views import View
+from lmtrack_ros.models.views import View
 from lmtrack_ros.sources import open_source
 
 Array = NDArray[np.float64]

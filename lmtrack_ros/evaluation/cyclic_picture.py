@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lmtrack_ros.evaluation.cyclic import CyclicErrors
-from lmtrack_ros.models.template_matching.data import scaled
+from lmtrack_ros.models.grey import scaled
 
 _HEIGHT, _PANELS = 4.4, 4
 _GREATEST_SHOWN_PERCENTILE = 98

@@ -11,7 +11,7 @@ from lmtrack_ros.core.records import Frame, Landmark, LandmarkSet
 from lmtrack_ros.models.calibration import read_calibration
 from lmtrack_ros.models.description import Description
 from lmtrack_ros.models.following import CALIBRATED_IN_TURN, Follower
-from lmtrack_ros.models.template_matching.data import scaled
+from lmtrack_ros.models.grey import scaled
 from lmtrack_ros.models.tracker_parameters import ModelTrackerParameters
 from lmtrack_ros.models.tracking import Measurement, judged
 from lmtrack_ros.trackers.marking import Scene, marked_on
@@ -101,13 +101,18 @@ class ModelTracker(ABC):
         self.learn(measured)
         return measured
 
+    @property
+    @abstractmethod
+    def runs_by(self) -> str:
+        """Backend, device and precision that run the network."""
+
     @abstractmethod
     def mark(self, frame: Frame, grey: Grey, landmarks: Sequence[Landmark]) -> None:
         """Take from the frame of marking what the network needs; all of it, or nothing where it is refused.
 
         Args:
             frame: (H, W) image on which the landmarks were marked.
-            grey: (H, W) its grey values as ``data.scaled`` gives them.
+            grey: (H, W) its grey values as ``grey.scaled`` gives them.
             landmarks: inside it.
         """
 

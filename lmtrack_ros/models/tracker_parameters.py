@@ -24,6 +24,12 @@ class ModelTrackerParameters:
         minimum=0.5,
         maximum=100.0,
     )
+    batch: int = parameter(
+        0,
+        "views that go through the network at once; 0: one on a CPU, which gains nothing by more, 8 on a GPU",
+        minimum=0,
+        maximum=64,
+    )
     trust: Trust = field(default_factory=Trust)
     refinement: RefinementParameters = field(default_factory=RefinementParameters)
     inference: InferenceParameters = field(default_factory=InferenceParameters)

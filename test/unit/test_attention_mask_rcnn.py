@@ -12,7 +12,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from lmtrack_ros import models  # noqa: E402
 from lmtrack_ros.core.errors import UserError  # noqa: E402
 from lmtrack_ros.core.records import Status  # noqa: E402
 from lmtrack_ros.inference.parameters import InferenceParameters  # noqa: E402
@@ -44,11 +43,6 @@ CALIBRATED = {
     "factors": {kind: {1: 1.0, 2: 1.0} for kinds in CALIBRATED_IN_TURN for kind in kinds},
     "sequences": 5,
 }
-
-
-@pytest.fixture(autouse=True)
-def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(models._MODELS, "attention_mask_rcnn", "lmtrack_ros.models.attention_mask_rcnn:MODEL")
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +183,7 @@ class TestTraining:
         before = {name: p.detach().clone() for name, p in trainee.network.named_parameters()}
         for index in range(3):
             losses = trainee.step(index)
-        assert set(losses) == {"attention", "objectness", "rpn_box_reg", "class", "box", "mask"}
+        assert set(losses) == {"attention", "match", "objectness", "rpn_box_reg", "class", "box", "mask"}
         assert all(np.isfinite(loss) for loss in losses.values())
         still = [name for name, p in trainee.network.named_parameters() if torch.equal(p, before[name])]
         assert still == []
@@ -270,8 +264,19 @@ def test_backends_agree(weights: str) -> None:
         for backend in ("eager", "openvino")
     ]
     for region, reference in regions:
-        found = []
-        for finder in finders:
-            found.append(finder.find(region, reference, finder.remember(reference)))
-        np.testing.assert_allclose(found[0].places_px, found[1].places_px, atol=0.05)
-        np.testing.assert_allclose(found[0].scores, found[1].scores, atol=1e-3)
+        memory = finders[0].remember(reference)
+        (one,), (other,) = (finder.find([region], [reference], [memory]) for finder in finders)
+        np.testing.assert_allclose(one.places_px, other.places_px, atol=0.05)
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-3)
+
+
+def test_landmarks_of_a_batch_do_not_see_each_other(weights: str) -> None:
+    rng = np.random.default_rng(0)
+    regions, references = rng.random((2, 4, 100, 100), dtype=np.float32)
+    parameters = InferenceParameters(backend="eager", device="cpu")
+    alone, together = Finder(weights, parameters, batch=1), Finder(weights, parameters, batch=3)
+    memories = [alone.remember(reference) for reference in references]
+    pairs = zip(*(f.find(regions, references, memories) for f in (alone, together)), strict=True)
+    for one, other in pairs:
+        np.testing.assert_allclose(one.places_px, other.places_px, atol=1e-3)
+        np.testing.assert_allclose(one.memories[0].hidden, other.memories[0].hidden, atol=1e-4)

@@ -1,7 +1,7 @@
 """Sequences in the layout of the CLUST challenge: written from phantoms, read as a source, and scored."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -11,9 +11,10 @@ import pytest
 from lmtrack_ros.cli.main import main
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import Modality
+from lmtrack_ros.core.records import Status
 from lmtrack_ros.evaluation import clust as scores
 from lmtrack_ros.phantoms import open_phantom
-from lmtrack_ros.phantoms.clust import ANNOTATED_EVERY, PARTS, missing, write
+from lmtrack_ros.phantoms.clust import ANNOTATED_EVERY, FOLDS, PARTS, missing, write
 from lmtrack_ros.phantoms.ultrasound.presets import PRESETS
 from lmtrack_ros.sources import open_source
 from lmtrack_ros.sources.annotations import read_annotations
@@ -143,10 +144,10 @@ def test_every_annotated_frame_of_every_landmark_counts(
 
 
 def test_figures_are_those_of_the_papers() -> None:
-    inf = np.full(2, np.inf)
+    inf, ones, tracked = np.full(2, np.inf), np.ones(2), np.full(2, Status.TRACKED)
     some = [
-        scores.LandmarkScore("ETH-01", "a", np.array([1.0, 3.0]), inf, 0.0),
-        scores.LandmarkScore("CIL-01", "b", np.array([0.0, 4.0]), np.array([1.0, 1.0]), 0.5),
+        scores.LandmarkScore("ETH-01", "a", np.array([1.0, 3.0]), inf, tracked, 0.0, 1.0),
+        scores.LandmarkScore("CIL-01", "b", np.array([0.0, 4.0]), ones, tracked, 0.5, 0.4),
     ]
     assert scores.figures(some) == {
         "landmarks": 2,
@@ -155,13 +156,56 @@ def test_figures_are_those_of_the_papers() -> None:
         "p95_mm": pytest.approx(3.85),
         "mean_of_maxima_mm": 3.5,
         "lost": 0.25,
+        "tracked": 0.7,
         "coverage95": 0.5,
     }
+    assert [one.silent.tolist() for one in some] == [[True, True], [False, True]]
     assert [row[:3] for row in scores.rows(some)] == [
         ["CIL", "1", "2.00"],
         ["ETH", "1", "2.00"],
         ["ALL", "2", "2.00"],
     ]
+
+
+def test_interval_of_the_mean_is_over_sequences() -> None:
+    def one(sequence: str, error_mm: float) -> scores.LandmarkScore:
+        return scores.LandmarkScore(
+            sequence, "a", np.full(50, error_mm), np.full(50, 9.0), np.full(50, Status.TRACKED), 0.0, 1.0
+        )
+
+    alike = scores.mean_interval_mm([one(f"ETH-{n}", 2.0) for n in range(4)])
+    low, high = scores.mean_interval_mm([one(f"ETH-{n}", float(n)) for n in range(4)])
+    assert alike == (2.0, 2.0)
+    assert 0.0 <= low < 1.5 < high <= 3.0
+    # one sequence says nothing of how sequences differ
+    assert scores.mean_interval_mm([one("ETH-1", 1.0), one("ETH-1", 3.0)]) == (2.0, 2.0)
+
+
+def test_scores_are_kept_as_plain_values() -> None:
+    score = scores.LandmarkScore(
+        "ETH-01", "a", np.array([1.0, 3.0]), np.array([np.inf, 1.0]), np.array([1, 2]), 0.0, 1.0
+    )
+    said = json.loads(json.dumps(asdict(score), default=np.ndarray.tolist))
+    again = scores.LandmarkScore.read(said)
+    assert (again.sequence, again.landmark, again.tracked) == ("ETH-01", "a", 1.0)
+    for name in ("error_mm", "radius_mm", "status"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(score, name))
+
+
+def test_folds_are_of_whole_sequences() -> None:
+    everyone = [patient.name for fold in FOLDS for patient in fold]
+    assert sorted(everyone) == sorted(patient.name for patient in PARTS["training"])
+    assert {len(fold) for fold in FOLDS} == {4, 5}
+
+
+def test_table_keeps_what_is_there_already(tmp_path: Path) -> None:
+    short = [replace(patient, seconds=0.2) for patient in FEW]
+    write(tmp_path, short[:2])
+    write(tmp_path, short[1:])
+    write(tmp_path, short[:1])
+    lines = (tmp_path / "sequences.csv").read_text().splitlines()
+    assert lines[0] == "sequence,spacing_mm,rate_hz"
+    assert [line.split(",")[0] for line in lines[1:]] == [patient.name for patient in short]
 
 
 def test_page_has_a_table_for_each_tracker(folder: Path, tmp_path: Path) -> None:

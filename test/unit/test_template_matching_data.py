@@ -5,8 +5,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from lmtrack_ros.models.grey import scaled  # noqa: E402
 from lmtrack_ros.models.randomness import seed_all  # noqa: E402
-from lmtrack_ros.models.template_matching.data import Augmentation, Batch, cut, draw, scaled  # noqa: E402
+from lmtrack_ros.models.sampling import cut  # noqa: E402
+from lmtrack_ros.models.template_matching.data import Augmentation, Batch, draw  # noqa: E402
 
 PLAIN = Augmentation(
     image_rotation_deg=0.0,

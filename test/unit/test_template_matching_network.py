@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch")
 from template_matching_example import TINY, tiny_network  # noqa: E402
 
 from lmtrack_ros.core.errors import UserError  # noqa: E402
+from lmtrack_ros.models.matching import Matching  # noqa: E402
 from lmtrack_ros.models.template_matching.encoders import ENCODERS, create_encoder  # noqa: E402
-from lmtrack_ros.models.template_matching.matching import Matching  # noqa: E402
 from lmtrack_ros.models.template_matching.training import build_network  # noqa: E402
 
 IMAGES, PATCHES = 2, 3

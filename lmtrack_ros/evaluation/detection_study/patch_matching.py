@@ -17,8 +17,9 @@ from lmtrack_ros.evaluation.detection_study.networks import Contrastive, Residua
 from lmtrack_ros.evaluation.detection_study.plan import Plan
 from lmtrack_ros.evaluation.detection_study.radiographs import Radiographs
 from lmtrack_ros.evaluation.detection_study.variation import Variation, varied
+from lmtrack_ros.models.grey import scaled
 from lmtrack_ros.models.randomness import seed_all
-from lmtrack_ros.models.template_matching.data import cut, scaled
+from lmtrack_ros.models.sampling import cut
 from lmtrack_ros.trackers.subpixel import refine_peak
 
 PATCH_PX = 32

@@ -38,7 +38,7 @@ from lmtrack_ros.evaluation.studies import Order
 from lmtrack_ros.inference.parameters import InferenceParameters
 from lmtrack_ros.models import find_model
 from lmtrack_ros.models.description import find_weights
-from lmtrack_ros.models.template_matching.data import scaled
+from lmtrack_ros.models.grey import scaled
 from lmtrack_ros.models.template_matching.detection import Detector, Example
 from lmtrack_ros.models.template_matching.matcher import weighted
 

@@ -17,8 +17,8 @@ from lmtrack_ros.evaluation.detection_study.networks import Contrastive, Residua
 from lmtrack_ros.evaluation.detection_study.plan import Plan
 from lmtrack_ros.evaluation.detection_study.radiographs import Radiographs
 from lmtrack_ros.evaluation.detection_study.variation import Variation, varied
+from lmtrack_ros.models.grey import scaled
 from lmtrack_ros.models.randomness import seed_all
-from lmtrack_ros.models.template_matching.data import scaled
 
 _COARSER = 2
 """Pixels of a radiograph to one of the network's: on two cores four times the steps teach it more."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lmtrack_ros.models.template_matching.data import places, rotation, sample
+from lmtrack_ros.models.sampling import places, rotation, sample
 
 
 @dataclass(frozen=True)

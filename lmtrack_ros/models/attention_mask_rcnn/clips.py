@@ -17,13 +17,11 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.models.template_matching.data import scaled
-from lmtrack_ros.models.template_matching.views import View
+from lmtrack_ros.models.grey import from_bytes, scaled, to_bytes
+from lmtrack_ros.models.views import View
 from lmtrack_ros.sources import clust, open_source
 from lmtrack_ros.sources.annotations import Annotation, read_annotations
 
-_GREY = 170.0
-"""Of 8 bits, what stands for 1: grey values reach 1.5."""
 _MOST_OF_A_LANDMARK = 32
 """Clips, evenly over its sequence."""
 _LEAST_MARKS = 4
@@ -57,8 +55,8 @@ class Clips:
         )
 
     def grey(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (K, F, C, C) and (K, C, C) grey values by number, as ``data.scaled`` gives them."""
-        return self.frames[index].float() / _GREY, self.references[index].float() / _GREY
+        """Return (K, F, C, C) and (K, C, C) grey values by number, as ``grey.scaled`` gives them."""
+        return from_bytes(self.frames[index]), from_bytes(self.references[index])
 
 
 def sequence_folders(folders: Sequence[Path]) -> list[Path]:
@@ -154,5 +152,4 @@ def _path(annotation: Annotation) -> Callable[[NDArray[np.int64]], NDArray[np.fl
 
 
 def _square(grey: NDArray[np.float32], centre_px: NDArray[np.float64], side_px: int) -> NDArray[np.uint8]:
-    values = View.around(centre_px, float(side_px), side_px).of(grey)
-    return np.asarray(np.rint(values * _GREY), dtype=np.uint8)
+    return to_bytes(View.around(centre_px, float(side_px), side_px).of(grey))

@@ -4,7 +4,7 @@ Between them lies what has no fixed shape, the suppression of proposals.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ Grey = NDArray[np.float32]
 
 _TOLERANCE = 0.05
 """Backends that agree to within this, in pixels and in features, are one."""
+_GPU_BATCH = 8
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Finder:
     Args:
         weights: a name, a file, or the folder of a run.
         parameters: of inference.
+        batch: regions that go through at once; 0: as many as suit the device.
         on_progress: gets a line per stage of making the network ready.
 
     Raises:
@@ -67,6 +69,7 @@ class Finder:
         weights: str,
         parameters: InferenceParameters,
         *,
+        batch: int = 0,
         on_progress: Callable[[str], None] = logger.info,
     ) -> None:
         path = find_weights(find_model("attention_mask_rcnn"), weights)
@@ -76,7 +79,9 @@ class Finder:
         self.configuration = configuration
         self._network = AttentionMaskRcnn(configuration).eval()
         fill(self._network, state, str(path))
-        region = _smooth_noise(configuration.region_px)
+        on_gpu = parameters.device != "cpu" and torch.cuda.is_available()
+        self._batch = batch or (_GPU_BATCH if on_gpu else 1)
+        region = _smooth_noise(self._batch, configuration.region_px)
         with torch.inference_mode():
             boxes, looked = self._network.look(region, region)
             proposals = self._network.detector.kept(looked)
@@ -98,31 +103,57 @@ class Finder:
             _Choose(self._network), (boxes, looked.features, proposals, *remembered), "heads"
         )
 
+    @property
+    def runs_by(self) -> str:
+        """Backend, device and precision that run the detector."""
+        return f"{self._look.backend} {self._look.device} {self._look.precision}"
+
     def remember(self, reference: Grey) -> Memory:
         """Return what is remembered of a landmark; (S, S) is the region round it in the frame of marking."""
         with torch.inference_mode():
             state = self._network.remember(torch.from_numpy(reference)[None])
         return Memory(state.hidden[0].numpy(), state.cell[0].numpy())
 
-    def find(self, region: Grey, reference: Grey, memory: Memory) -> Localisations:
-        """Return where a landmark may be.
+    def find(
+        self, regions: Sequence[Grey], references: Sequence[Grey], memories: Sequence[Memory]
+    ) -> list[Localisations]:
+        """Return where each of N landmarks may be.
 
         Args:
-            region: (S, S) round its last place.
-            reference: (S, S) round its place in the frame of marking.
-            memory: of the frame before.
+            regions: (S, S) round their last places.
+            references: (S, S) round their places in the frame of marking.
+            memories: of the frame before.
         """
-        boxes, features, objectness, every = self._look(region[None], reference[None])
-        if not np.isfinite(objectness).all():
-            nowhere = np.full((1, 2), np.nan)
-            return Localisations(nowhere, np.zeros(1), [memory])
-        looked = Looked(*(torch.from_numpy(part) for part in (features, objectness, every)))
+        found: list[Localisations] = []
+        for start in range(0, len(regions), self._batch):
+            part = slice(start, start + self._batch)
+            found += self._found(regions[part], references[part], memories[part])
+        return found
+
+    def _found(
+        self, regions: Sequence[Grey], references: Sequence[Grey], memories: Sequence[Memory]
+    ) -> list[Localisations]:
+        count = len(regions)
+        boxes, features, objectness, every = self._look(self._filled(regions), self._filled(references))
+        unknown = ~(np.isfinite(objectness).all(axis=1) & np.isfinite(every).all(axis=(1, 2)))
+        # RoIAlign may crash at places that are not finite
+        looked = Looked(*(torch.from_numpy(part).nan_to_num() for part in (features, objectness, every)))
+        remembered = (self._filled(column) for column in zip(*memories, strict=True))
         proposals = self._network.detector.kept(looked).numpy()
-        places, scores, hidden, cell = self._choose(
-            boxes, features, proposals, memory.hidden[None], memory.cell[None]
-        )
-        memories = [Memory(h.copy(), c.copy()) for h, c in zip(hidden[0], cell[0], strict=True)]
-        return Localisations(places[0].astype(float), scores[0].astype(float), memories)
+        places, scores, hidden, cell = self._choose(boxes, features, proposals, *remembered)
+        places[unknown] = np.nan
+        return [
+            Localisations(
+                places[i].astype(float),
+                scores[i].astype(float),
+                [Memory(h.copy(), c.copy()) for h, c in zip(hidden[i], cell[i], strict=True)],
+            )
+            for i in range(count)
+        ]
+
+    def _filled(self, some: Sequence[Grey]) -> Grey:
+        """Return a batch; where there are fewer, the last fills up."""
+        return np.stack([*some, *[some[-1]] * (self._batch - len(some))])
 
 
 class _Look(nn.Module):
@@ -146,7 +177,7 @@ class _Choose(nn.Module):
         return tuple(self.network.choose(boxes, features, proposals, State(hidden, cell)))
 
 
-def _smooth_noise(side: int) -> Tensor:
-    """Return a (1, side, side) image as in earnest."""
-    coarse = np.random.default_rng(0).random((1, 1, side // 8, side // 8), dtype=np.float32)
+def _smooth_noise(count: int, side: int) -> Tensor:
+    """Return (count, side, side) images as in earnest."""
+    coarse = np.random.default_rng(0).random((count, 1, side // 8, side // 8), dtype=np.float32)
     return nn.functional.interpolate(torch.from_numpy(coarse), (side, side), mode="bilinear")[:, 0]

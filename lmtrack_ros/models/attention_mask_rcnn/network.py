@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou, roi_align
 
-from lmtrack_ros.models.attention_mask_rcnn.attention import AttentionNetwork
+from lmtrack_ros.models.attention_mask_rcnn.attention import Attended, AttentionNetwork
 from lmtrack_ros.models.attention_mask_rcnn.boxes import corners, square
 from lmtrack_ros.models.attention_mask_rcnn.configuration import AttentionMaskRcnnConfiguration
 from lmtrack_ros.models.attention_mask_rcnn.detector import Detector, Looked, State
@@ -66,35 +66,35 @@ class AttentionMaskRcnn(nn.Module):
     def __init__(self, configuration: AttentionMaskRcnnConfiguration) -> None:
         super().__init__()
         self.configuration = c = configuration
-        self.attention = AttentionNetwork(c.region_px, 2 if c.reference else 1) if c.attention else None
+        self.attention = AttentionNetwork(c.region_px, reference=c.reference) if c.attention else None
         shown_px = c.attention_px if c.attention else c.region_px
         box_px = c.landmark_px * c.view_px / shown_px
         self.detector = Detector(
             c.backbone, c.channels, c.hidden, c.view_px, box_px, c.proposals, c.recurrence
         )
 
-    def attend(self, regions: Tensor, references: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Return the attention network's parameters and the attended boxes.
+    def attend(self, regions: Tensor, references: Tensor) -> tuple[Attended | None, Tensor]:
+        """Return the attention network's answer and the attended boxes.
 
         Args:
             regions: (B, S, S) round the last place.
             references: (B, S, S) round the place of marking, in the frame of marking.
 
         Returns:
-            (B, A, 4), None without attention; (B, 4) px of the region.
+            None without attention; (B, 4) px of the region.
         """
         c = self.configuration
         if self.attention is None:
             whole = torch.full((len(regions), 2), (c.region_px - 1) / 2, device=regions.device)
             return None, square(whole, float(c.region_px))
-        inputs = torch.stack([regions, references], dim=1) if c.reference else regions[:, None]
-        parameters = self.attention(inputs)
-        return parameters, self.attention.box(parameters)
+        attended = self.attention(regions, references)
+        return attended, self.attention.box(attended.parameters)
 
     def view(self, regions: Tensor, boxes: Tensor) -> View:
         """Return the detector's images; nothing is learnt through where they lie."""
         c = self.configuration
-        boxes = boxes.detach()
+        # RoIAlign may crash at places that are not finite
+        boxes = boxes.detach().nan_to_num()
         size = boxes[:, 2:].clamp(_SMALLEST * c.region_px, _LARGEST * c.region_px)
         centre = boxes[:, :2].clamp(0.0, c.region_px - 1.0)
         bounded = torch.cat([centre, size], dim=-1)

@@ -17,8 +17,8 @@ from lmtrack_ros.models.attention_mask_rcnn.parameters import AttentionMaskRcnnP
 from lmtrack_ros.models.attention_mask_rcnn.selection import chosen
 from lmtrack_ros.models.following import DOUBTED, NETWORK, REFINED
 from lmtrack_ros.models.model_tracker import Grey, ModelTracker
-from lmtrack_ros.models.template_matching.views import View
 from lmtrack_ros.models.tracking import Measurement
+from lmtrack_ros.models.views import View
 from lmtrack_ros.trackers.refinement import Point
 
 _OWN_KINDS = (NETWORK, REFINED, DOUBTED)
@@ -37,7 +37,7 @@ class AttentionMaskRcnnTracker(ModelTracker):
 
     def __init__(self, parameters: AttentionMaskRcnnParameters | None = None) -> None:
         p = parameters or AttentionMaskRcnnParameters()
-        self._finder = Finder(p.weights, p.inference)
+        self._finder = Finder(p.weights, p.inference, batch=p.batch)
         super().__init__(p, self._finder.description)
         self._references: list[Grey] = []
         self._memories: list[Memory] = []
@@ -50,14 +50,19 @@ class AttentionMaskRcnnTracker(ModelTracker):
 
     def find(self, grey: Grey) -> Iterable[tuple[Point, Point]]:
         """Return the best localisation of each landmark."""
+        regions = [self._region(follower.last_px) for follower in self.followers]
+        located = self._finder.find([r.of(grey) for r in regions], self._references, self._memories)
         self._candidates = []
-        for follower, reference, memory in zip(self.followers, self._references, self._memories, strict=True):
-            region = self._region(follower.last_px)
-            found = self._finder.find(region.of(grey), reference, memory)
+        for follower, region, found in zip(self.followers, regions, located, strict=True):
             last_px = region.to_view(follower.last_px)
             best = chosen(found.scores, found.places_px, last_px, self._finder.configuration.nearness)
             self._candidates.append(found.memories[best])
             yield region.to_image(found.places_px[best]), self._sigma_px(found, best)
+
+    @property
+    def runs_by(self) -> str:
+        """Backend, device and precision that run the network."""
+        return self._finder.runs_by
 
     def learn(self, measured: Sequence[tuple[Measurement, ...]]) -> None:
         """Remember what was believed."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import nll_loss
 
 from lmtrack_ros.models.attention_mask_rcnn import selection
 from lmtrack_ros.models.attention_mask_rcnn.boxes import corners, encode, square
@@ -24,16 +25,18 @@ from lmtrack_ros.models.attention_mask_rcnn.network import AttentionMaskRcnn, Vi
 from lmtrack_ros.models.attention_mask_rcnn.populations import population
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.precision import Precision
-from lmtrack_ros.models.template_matching.data import places, rotation, sample
+from lmtrack_ros.models.sampling import places, rotation, sample
 from lmtrack_ros.models.trainee import Gathered, Stateful, Trainee, unseen
 
 _CLIP_PX = 1.7
 """Side of a clip's squares, in regions: there is room to be off, to turn and to scale."""
 _ROTATION_DEG, _SCALE, _GAMMA = 10.0, (0.85, 1.2), (0.7, 1.4)
-_OFF = (0.06, 0.2)
-"""Standard deviation of how far a region lies off the last place, in regions: usually, and of one in four."""
+_OFF = 0.06
+"""Standard deviation of how far a region usually lies off the last place, in regions."""
+_FAR_SHARE = 1 / 3
 _FARTHEST = 0.4
-"""So far at most."""
+"""A third of them lie anywhere within this."""
+_MATCH_WEIGHT = 0.1
 _GOLDEN_TURN = (math.sqrt(5) - 1) / 2
 _POSITIVE_OVERLAP = 0.5
 _MASK_RADIUS = 0.5
@@ -198,21 +201,21 @@ class AttentionMaskRcnnTrainee(Trainee):
 
     def _somewhere(self, count: int) -> Tensor:
         """Return (B, 2) by how much a tracker may be off, by chance."""
-        far = torch.rand(count, 1, device=self.device) < 0.25
-        spread = torch.where(far, _OFF[1], _OFF[0]) * self.configuration.region_px
-        off = torch.randn(count, 2, device=self.device) * spread
-        return off.clamp(-self._farthest_px, self._farthest_px)
+        near = torch.randn(count, 2, device=self.device) * _OFF * self.configuration.region_px
+        angle, share = torch.rand(2, count, device=self.device).unbind()
+        is_far = torch.rand(count, 1, device=self.device) < _FAR_SHARE
+        return torch.where(is_far, self._in_disc(angle, share), near)
 
     def _spiral(self, chosen: Tensor) -> Tensor:
         """Return (B, 2) by how much regions of these clips are off: as each time, all over a disc."""
         turn = chosen * _GOLDEN_TURN
-        radius_px = self._farthest_px * torch.sqrt(torch.remainder(turn * math.pi, 1.0))
-        angle = 2 * math.pi * turn
-        return radius_px[:, None] * torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
+        return self._in_disc(turn, torch.remainder(turn * math.pi, 1.0))
 
-    @property
-    def _farthest_px(self) -> float:
-        return _FARTHEST * self.configuration.region_px
+    def _in_disc(self, turns: Tensor, shares: Tensor) -> Tensor:
+        """Return (B, 2) vectors of so many turns that these shares of a disc are nearer than."""
+        radius_px = _FARTHEST * self.configuration.region_px * torch.sqrt(shares)
+        angle = 2 * math.pi * turns
+        return radius_px[:, None] * torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
 
     def _remembered(self, frames: Tensor, at: Tensor, references: Tensor) -> State:
         """Return the LSTM's state before the last frame: it has seen the landmark in those before."""
@@ -233,14 +236,18 @@ class AttentionMaskRcnnTrainee(Trainee):
     def _losses(self, regions: Tensor, true: Tensor, references: Tensor, state: State) -> dict[str, Tensor]:
         """Return the losses of equations (1) and (2), and those of the region proposals."""
         c, network = self.configuration, self.network
-        parameters, boxes = network.attend(regions, references)
+        attended, boxes = network.attend(regions, references)
         losses: dict[str, Tensor] = {}
         around = square(true, float(c.attention_px if c.attention else c.region_px))
-        if parameters is not None and network.attention is not None:
+        if attended is not None and network.attention is not None:
             anchors = network.attention.anchors
             wanted = encode(around[:, None], anchors)
             pair = torch.stack([boxes, around], dim=1)
-            losses["attention"] = attention_loss(regions, parameters, wanted, anchors, pair)
+            losses["attention"] = attention_loss(regions, attended.parameters, wanted, anchors, pair)
+            if attended.log_shares is not None:
+                # not of the paper: says at once which cell the features must agree in
+                cells = network.attention.cell(true)
+                losses["match"] = _MATCH_WEIGHT * nll_loss(attended.log_shares, cells)
             # half of the time the true box, a little off, so that the detector learns from the first step on
             off = around + torch.randn_like(around) * torch.tensor([6.0, 6.0, 3.0, 3.0], device=self.device)
             boxes = torch.where(torch.rand(len(boxes), 1, device=self.device) < 0.5, boxes, off)

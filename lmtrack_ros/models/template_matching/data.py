@@ -9,18 +9,12 @@ length in every recording.
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-_DARK, _BRIGHT = 1.0, 99.5
-"""Percentiles of an image that become 0 and 1."""
-_SAMPLES = 16384
-"""About how many pixels they are taken from."""
+from lmtrack_ros.models.sampling import places, rotation, sample
 
 
 @dataclass(frozen=True)
@@ -62,17 +56,6 @@ class Batch(NamedTuple):
     views: Tensor
     patches: Tensor
     place_px: Tensor
-
-
-def scaled(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Return (H, W) grey values, most of them between 0 and 1; what is not finite is 0."""
-    step = max(1, round((image.size / _SAMPLES) ** 0.5))
-    sample = image[step // 2 :: step, step // 2 :: step].astype(np.float64)
-    sample = sample[np.isfinite(sample)]
-    dark, bright = np.percentile(sample, (_DARK, _BRIGHT)).tolist() if sample.size else (0.0, 1.0)
-    values = (image.astype(np.float32) - np.float32(dark)) / np.float32(max(bright - dark, 1e-6))
-    np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-    return np.clip(values, 0.0, 1.5, out=values)
 
 
 def draw(
@@ -124,37 +107,3 @@ def draw(
         spread = uniform(0, a.noise, count, patches, 1, 1)
         patch = patch + torch.randn_like(patch) * spread
     return Batch(views, patch, place)
-
-
-def cut(views: Tensor, place_px: Tensor, patch_px: int) -> Tensor:
-    """Return (B, N, P, P) patches of (B, S, S) views round (B, N, 2) places, between pixels if need be."""
-    matrix = torch.eye(2, device=views.device).expand(*place_px.shape, 2)
-    at = places(matrix, place_px, patch_px)
-    return sample(views, at.flatten(1, 2)).reshape(*place_px.shape[:2], patch_px, patch_px)
-
-
-def rotation(angle_rad: Tensor) -> Tensor:
-    """Return the (..., 2, 2) rotations by angles."""
-    cos, sin = torch.cos(angle_rad), torch.sin(angle_rad)
-    return torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
-
-
-def places(matrix: Tensor, centre_px: Tensor, side: int) -> Tensor:
-    """Return (..., side, side, 2): which column and row each pixel of a square comes from.
-
-    Args:
-        matrix: (..., 2, 2) from steps in the square to steps in the image.
-        centre_px: (..., 2) where the middle of the square comes from.
-        side: of the square, px.
-    """
-    steps = torch.arange(side, dtype=torch.float32, device=centre_px.device) - (side - 1) / 2
-    columns = matrix[..., None, :, 0] * steps[:, None]
-    rows = matrix[..., None, :, 1] * steps[:, None] + centre_px[..., None, :]
-    return columns[..., None, :, :] + rows[..., :, None, :]
-
-
-def sample(images: Tensor, at_px: Tensor) -> Tensor:
-    """Return the (B, h, w) values of (B, H, W) images at (B, h, w, 2) pixels, zero beyond the border."""
-    size = torch.tensor([images.shape[2], images.shape[1]], device=images.device)
-    normalised = at_px * (2 / (size - 1)) - 1
-    return functional.grid_sample(images[:, None], normalised, align_corners=True, padding_mode="zeros")[:, 0]

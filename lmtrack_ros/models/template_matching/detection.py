@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.inference.parameters import InferenceParameters
-from lmtrack_ros.models.template_matching.data import scaled
+from lmtrack_ros.models.grey import scaled
 from lmtrack_ros.models.template_matching.matcher import Matcher, Place, weighted
-from lmtrack_ros.models.template_matching.views import View
+from lmtrack_ros.models.views import View
 
 logger = logging.getLogger(__name__)
 

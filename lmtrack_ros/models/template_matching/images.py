@@ -15,14 +15,12 @@ from torch.nn import functional
 from lmtrack_ros.configuration import cache_directory
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import Modality
+from lmtrack_ros.models.grey import from_bytes, scaled, to_bytes
 from lmtrack_ros.models.parts import Part
-from lmtrack_ros.models.template_matching.data import scaled
 from lmtrack_ros.models.trainee import Gathered, unseen
 from lmtrack_ros.phantoms.pool import Pool
 from lmtrack_ros.sources import open_source
 
-_GREY = 170.0
-"""Of 8 bits, what stands for 1: grey values reach 1.5."""
 _SUBJECT_FRAMES = 200
 """Of a user's recording, so many frames at most, evenly over its length."""
 
@@ -86,8 +84,8 @@ class ImageSet:
         return len(self.images)
 
     def grey(self, index: Tensor) -> Tensor:
-        """Return (K, H, W) images by number, as ``data.scaled`` gives them."""
-        return self.images[index].float() / _GREY
+        """Return (K, H, W) images by number, as ``grey.scaled`` gives them."""
+        return from_bytes(self.images[index])
 
     def to(self, device: torch.device) -> "ImageSet":
         """Return the set on a device."""
@@ -200,7 +198,7 @@ class _Images:
                 values = np.asarray(
                     cv2.resize(values, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
                 )
-            self._images.append(np.rint(values * _GREY).astype(np.uint8))
+            self._images.append(to_bytes(values))
             self._view_px.append(view_px * scale)
 
     def stacked(self) -> ImageSet:

@@ -15,7 +15,7 @@ from lmtrack_ros.models import find_model
 from lmtrack_ros.models.description import Description, find_weights
 from lmtrack_ros.models.template_matching.configuration import TemplateMatchingConfiguration
 from lmtrack_ros.models.template_matching.training import build_network
-from lmtrack_ros.models.template_matching.views import View
+from lmtrack_ros.models.views import View
 from lmtrack_ros.models.weights import fill, load_weights
 
 Grey = NDArray[np.float32]

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lmtrack_ros.models.matching import Matching
 from lmtrack_ros.models.template_matching.encoders import Features, create_encoder
-from lmtrack_ros.models.template_matching.matching import Matching
 
 _LEAST_SIGMA_PX = 0.05
 """No standard deviation is smaller: a loss that rewards certainty without end would not train."""
@@ -89,7 +89,7 @@ class TemplateMatchingNetwork(nn.Module):
         """Return what is needed of each patch; computed once for a landmark, not once for a frame.
 
         Args:
-            patches: (..., patch_px, patch_px), grey values as ``data.scaled`` gives them.
+            patches: (..., patch_px, patch_px), grey values as ``grey.scaled`` gives them.
 
         Returns:
             (..., E): the patch's share of the first fully connected layer, and its template for the matching.
@@ -104,7 +104,7 @@ class TemplateMatchingNetwork(nn.Module):
         """Return where patches belong in images.
 
         Args:
-            images: (B, image_px, image_px), grey values as ``data.scaled`` gives them.
+            images: (B, image_px, image_px), grey values as ``grey.scaled`` gives them.
             patches: (B, N, E) of :meth:`encode_patches`: N patches to be found in each image.
         """
         first = self._first_layer

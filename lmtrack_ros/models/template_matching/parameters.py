@@ -13,9 +13,3 @@ class TemplateMatchingParameters(ModelTrackerParameters):
     weights: str = parameter(
         "mr", "of the network: a name ('lmtrack models' lists them), a file, or the folder of a run"
     )
-    batch: int = parameter(
-        0,
-        "views that go through the network at once; 0: one on a CPU, which gains nothing by more, 8 on a GPU",
-        minimum=0,
-        maximum=64,
-    )

@@ -15,7 +15,7 @@ from lmtrack_ros.core.records import Frame, Landmark
 from lmtrack_ros.models.model_tracker import Grey, ModelTracker
 from lmtrack_ros.models.template_matching.matcher import Matcher, weighted
 from lmtrack_ros.models.template_matching.parameters import TemplateMatchingParameters
-from lmtrack_ros.models.template_matching.views import View
+from lmtrack_ros.models.views import View
 from lmtrack_ros.trackers.refinement import Point
 
 
@@ -47,6 +47,11 @@ class TemplateMatchingTracker(ModelTracker):
         found = weighted(self._matcher.find([view.of(grey) for view in self._views], self._encoded))
         for view, place in zip(self._views, found, strict=True):
             yield view.to_image(place[:2]), place[2:] * view.scale
+
+    @property
+    def runs_by(self) -> str:
+        """Backend, device and precision that run the network."""
+        return self._matcher.runs_by
 
     def _view(self, frame: Frame, landmark: Landmark) -> View:
         c = self._matcher.configuration

@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch")
 
-from lmtrack_ros.models.template_matching.data import cut  # noqa: E402
+from lmtrack_ros.models.sampling import cut  # noqa: E402
 from lmtrack_ros.models.template_matching.matcher import weighted  # noqa: E402
-from lmtrack_ros.models.template_matching.views import View  # noqa: E402
+from lmtrack_ros.models.views import View  # noqa: E402
 
 SHAPE = (90, 130)
 

@@ -1,0 +1,35 @@
+"""Grey values as networks see them: most of an image between 0 and 1, whatever its own range."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+_DARK, _BRIGHT = 1.0, 99.5
+"""Percentiles of an image that become 0 and 1."""
+_SAMPLES = 16384
+"""About how many pixels they are taken from."""
+_BYTES = 170.0
+"""Of 8 bits, what stands for 1: grey values reach 1.5."""
+
+
+def scaled(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Return (H, W) grey values, most of them between 0 and 1; what is not finite is 0."""
+    step = max(1, round((image.size / _SAMPLES) ** 0.5))
+    sample = image[step // 2 :: step, step // 2 :: step].astype(np.float64)
+    sample = sample[np.isfinite(sample)]
+    dark, bright = np.percentile(sample, (_DARK, _BRIGHT)).tolist() if sample.size else (0.0, 1.0)
+    values = (image.astype(np.float32) - np.float32(dark)) / np.float32(max(bright - dark, 1e-6))
+    np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.clip(values, 0.0, 1.5, out=values)
+
+
+def to_bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return grey values in 8 bits, to be kept."""
+    return np.asarray(np.rint(values * _BYTES), dtype=np.uint8)
+
+
+def from_bytes(kept: Tensor) -> Tensor:
+    """Return what :func:`to_bytes` was given, nearly."""
+    return kept.float() / _BYTES
