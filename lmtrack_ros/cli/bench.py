@@ -11,7 +11,7 @@ from typing import Any
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.evaluation.rendering_speed import measure_rendering
 from lmtrack_ros.evaluation.step_cost import measure_step_cost
-from lmtrack_ros.evaluation.tracking_speed import measure_tracking
+from lmtrack_ros.evaluation.tracking_speed import SETTINGS, measure_tracking
 from lmtrack_ros.ros.benchmark import measure
 
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("--frames and --rate-hz must be positive")
     step_cost = measure_step_cost()
     rendering = measure_rendering()
-    tracking = measure_tracking()
+    tracking = {model: measure_tracking(model) for model in SETTINGS}
     with tempfile.TemporaryDirectory() as directory:
         transport = measure(arguments.frames, arguments.rate_hz, Path(directory))
     result = {
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         **transport,
         "step_cost": step_cost,
         "rendering": rendering,
-        "template_matching": tracking,
+        "tracking": tracking,
     }
     if arguments.json:
         sys.stdout.write(json.dumps(result) + "\n")
@@ -68,21 +68,22 @@ def run(arguments: argparse.Namespace) -> int:
             f"  {one['phantom']:24} {width} x {height} px: {one['frames_per_s']:.1f} frames/s{goal}, "
             f"{one['warps']:.0f} warps\n"
         )
-    _write_tracking(tracking)
+    for model, of_model in tracking.items():
+        _write_tracking(model, of_model)
     return 0
 
 
-def _write_tracking(tracking: dict[str, Any]) -> None:
+def _write_tracking(model: str, tracking: dict[str, Any]) -> None:
     if tracking["missing"]:
-        sys.stdout.write(f"template matching is not timed: {tracking['missing']}\n")
+        sys.stdout.write(f"{model} is not timed: {tracking['missing']}\n")
         return
-    side = tracking["size_px"]
-    sys.stdout.write(f"template matching, weights {tracking['weights']}, frames of {side} x {side} px\n")
+    width, height = tracking["size_px"]
+    sys.stdout.write(f"{model}, weights {tracking['weights']}, frames of {width} x {height} px\n")
     for run in tracking["runs"]:
-        update, network = run["update_ms"], run["network_ms"]
+        update, finding = run["update_ms"], run["finding_ms"]
         sys.stdout.write(
             f"  {run['backend']:8} {run['device']:4} {run['landmarks']:2} landmarks: "
             f"p50 {update['p50']:.2f}, p99 {update['p99']:.2f} ms, "
-            f"network alone p50 {network['p50']:.2f}, p99 {network['p99']:.2f} ms; "
+            f"without refinement p50 {finding['p50']:.2f}, p99 {finding['p99']:.2f} ms; "
             f"{run['frames_per_s']:.0f} frames/s, {run['times_eager']:.1f} times eager\n"
         )

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.core.geometry import Modality
 from lmtrack_ros.core.parameters import build
 from lmtrack_ros.evaluation import clust
-from lmtrack_ros.evaluation.baselines import BASELINES, create_baseline
+from lmtrack_ros.evaluation.baselines import usual_trackers
 from lmtrack_ros.evaluation.metrics import evaluation
 from lmtrack_ros.evaluation.overlay import atomic_file, check_overlay, write_overlay
 from lmtrack_ros.evaluation.report import clust_table, table, write_page
@@ -110,8 +111,7 @@ def _clust(args: argparse.Namespace) -> int:
     trackers: dict[str, Callable[[], Tracker]] = {
         args.tracker: lambda: create_tracker(args.tracker, parameters)
     }
-    for method in BASELINES if args.baselines else ():
-        trackers[method] = partial(create_baseline, method)
+    trackers |= _beside(folders[0], args)
     console = Console(stderr=True)
     scores = {}
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -194,9 +194,15 @@ def _evaluate(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
             write_overlay(args.overlay, source, measured, annotations)
         finally:
             source.close()
-    for method in BASELINES if args.baselines else ():
-        measure(lambda method=method: create_baseline(method), method, {})  # type: ignore[misc]
+    for usual, new_tracker in _beside(folder, args).items():
+        measure(new_tracker, usual, {})
     return reports
+
+
+def _beside(folder: Path, args: argparse.Namespace) -> dict[str, Callable[[], Tracker]]:
+    """Return what makes the other trackers that were asked for."""
+    usual = usual_trackers(_modality(folder)) if args.baselines else {}
+    return {name: new_tracker for name, new_tracker in usual.items() if name != args.tracker}
 
 
 def _follow(
@@ -214,10 +220,13 @@ def _follow(
 
 def _parameters(folder: Path, args: argparse.Namespace) -> Mapping[str, Any]:
     """Return the tracker's parameters from the configuration given, or the modality's own."""
+    return tracker_parameters(args.tracker, _modality(folder), args.config)
+
+
+def _modality(folder: Path) -> Modality | None:
     source = open_source(folder)
-    modality = source.info.geometry.modality if source.info.geometry else None
     source.close()
-    return tracker_parameters(args.tracker, modality, args.config)
+    return source.info.geometry.modality if source.info.geometry else None
 
 
 def _command(args: argparse.Namespace) -> str:

@@ -5,6 +5,7 @@ search, ±10 mm. They claim no radius: OpenCV's two report a loss, the others no
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import cv2
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import Modality
 from lmtrack_ros.core.records import Estimate, Frame, Landmark, LandmarkSet, Status
-from lmtrack_ros.trackers import Tracker
+from lmtrack_ros.evaluation.tracker_settings import tracker_parameters
+from lmtrack_ros.trackers import Tracker, create_tracker
 from lmtrack_ros.trackers.measurement import to_set
 from lmtrack_ros.trackers.patches import Extent, Image, Window, as_float_image, similarity
 from lmtrack_ros.trackers.subpixel import refine_peak
 
 SEARCH_RADIUS_MM = 10.0
+CORRELATION = "correlation"
 
 Point = NDArray[np.float64]
 Follower = Callable[[NDArray[np.uint8]], "Point | None"]
@@ -160,3 +163,16 @@ BASELINES = tuple(_METHODS)
 def create_baseline(method: str) -> Tracker:
     """Return a new tracker of one of the usual methods."""
     return Baseline(method)
+
+
+def usual_trackers(modality: Modality | None) -> dict[str, Callable[[], Tracker]]:
+    """Return what makes the trackers that need no training, by name: our own, then the usual ones.
+
+    Raises:
+        UserError: the configuration of the modality is not valid.
+    """
+    parameters = tracker_parameters(CORRELATION, modality)
+    return {
+        CORRELATION: partial(create_tracker, CORRELATION, parameters),
+        **{method: partial(create_baseline, method) for method in BASELINES},
+    }

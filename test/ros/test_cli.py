@@ -187,9 +187,10 @@ def test_bench_measures_transport_the_gates_own_time_rendering_and_tracking(doma
     rendering = measured["rendering"]
     assert {one["phantom"].split()[0] for one in rendering["settings"]} == {"ultrasound", "fluoroscopy", "mr"}
     assert min(one["frames_per_s"] for one in rendering["settings"]) > 0
-    tracking = measured["template_matching"]
-    assert bool(tracking["runs"]) != bool(tracking["missing"])
-    assert all(run["frames_per_s"] > 0 for run in tracking["runs"])
+    assert set(measured["tracking"]) == {"attention_mask_rcnn", "template_matching"}
+    for tracking in measured["tracking"].values():
+        assert bool(tracking["runs"]) != bool(tracking["missing"])
+        assert all(run["frames_per_s"] > 0 for run in tracking["runs"])
 
 
 def test_doctor_finds_what_is_needed(domain: int) -> None:

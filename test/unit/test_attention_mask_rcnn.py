@@ -12,37 +12,29 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from attention_mask_rcnn_example import TINY, write_run  # noqa: E402
+
 from lmtrack_ros.core.errors import UserError  # noqa: E402
 from lmtrack_ros.core.records import Status  # noqa: E402
 from lmtrack_ros.inference.parameters import InferenceParameters  # noqa: E402
 from lmtrack_ros.models.attention_mask_rcnn.boxes import corners, square  # noqa: E402
 from lmtrack_ros.models.attention_mask_rcnn.clips import read_clips, sequence_folders  # noqa: E402
-from lmtrack_ros.models.attention_mask_rcnn.configuration import REALTIME  # noqa: E402
 from lmtrack_ros.models.attention_mask_rcnn.finder import Finder  # noqa: E402
 from lmtrack_ros.models.attention_mask_rcnn.network import AttentionMaskRcnn  # noqa: E402
 from lmtrack_ros.models.attention_mask_rcnn.parameters import AttentionMaskRcnnParameters  # noqa: E402
 from lmtrack_ros.models.attention_mask_rcnn.populations import population  # noqa: E402
 from lmtrack_ros.models.attention_mask_rcnn.tracker import AttentionMaskRcnnTracker  # noqa: E402
 from lmtrack_ros.models.attention_mask_rcnn.training import AttentionMaskRcnnTrainee  # noqa: E402
-from lmtrack_ros.models.description import Description, plain_values  # noqa: E402
-from lmtrack_ros.models.following import CALIBRATED_IN_TURN  # noqa: E402
 from lmtrack_ros.models.parts import Part  # noqa: E402
 from lmtrack_ros.models.trainee import unseen  # noqa: E402
-from lmtrack_ros.models.weights import save_weights  # noqa: E402
 from lmtrack_ros.phantoms import open_phantom  # noqa: E402
 from lmtrack_ros.phantoms.clust import PARTS, write  # noqa: E402
-from lmtrack_ros.training.run_folder import BEST, RUN_FILE  # noqa: E402
 
-TINY = replace(REALTIME, channels=8, hidden=16, clips_per_step=4, steps_per_epoch=2, frames=3)
 PATIENTS = [
     replace(patient, seconds=3.0, landmarks=1)
     for patient in PARTS["training"]
     if patient.name in ("CIL-02", "ETH-02", "ICR-05", "MED2-01")
 ]
-CALIBRATED = {
-    "factors": {kind: {1: 1.0, 2: 1.0} for kinds in CALIBRATED_IN_TURN for kind in kinds},
-    "sequences": 5,
-}
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("run")
-    torch.manual_seed(0)
-    described = Description(
-        "attention_mask_rcnn", "realtime", ("clust",), 0, plain_values(TINY), calibration=CALIBRATED
-    )
-    described.write(path / RUN_FILE)
-    save_weights(path / BEST, AttentionMaskRcnn(TINY).state_dict(), described)
-    return str(path)
+    return write_run(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")

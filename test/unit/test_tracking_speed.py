@@ -1,4 +1,4 @@
-"""The benchmark of the template matching network times what it says, or says why it does not."""
+"""The benchmark of the models' trackers times what it says, or says why it does not."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 from template_matching_example import write_run
 
 from lmtrack_ros.evaluation import tracking_speed
-from lmtrack_ros.evaluation.tracking_speed import LANDMARK_COUNTS, measure_tracking
+from lmtrack_ros.evaluation.tracking_speed import SETTINGS, measure_tracking
 
 
 @pytest.fixture(autouse=True)
@@ -23,14 +23,18 @@ def _short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_every_backend_and_number_of_landmarks_is_timed(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    measured = measure_tracking(write_run(tmp_path / "run"))
+    measured = measure_tracking("template_matching", write_run(tmp_path / "run"))
     assert measured["missing"] == ""
     on_cpu = [run for run in measured["runs"] if run["device"] == "cpu"]
-    expected = [(backend, count) for backend in ("eager", "openvino") for count in LANDMARK_COUNTS]
+    expected = [
+        (backend, count)
+        for backend in ("eager", "openvino")
+        for count in SETTINGS["template_matching"].counts
+    ]
     assert [(run["backend"], run["landmarks"]) for run in on_cpu] == expected
     for run in on_cpu:
-        assert 0 < run["network_ms"]["p50"] <= run["network_ms"]["p99"]
-        assert run["network_ms"]["p50"] < run["update_ms"]["p50"] <= run["update_ms"]["p99"]
+        assert 0 < run["finding_ms"]["p50"] <= run["finding_ms"]["p99"]
+        assert run["finding_ms"]["p50"] < run["update_ms"]["p50"] <= run["update_ms"]["p99"]
         assert run["frames_per_s"] == pytest.approx(1e3 / run["update_ms"]["p50"])
         if run["backend"] == "eager":
             assert run["times_eager"] == 1
@@ -44,12 +48,12 @@ def test_backend_that_does_not_run_here_is_left_out(tmp_path: Path, monkeypatch:
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr(compiled, "build", fails)
-    measured = measure_tracking(write_run(tmp_path / "run"))
+    measured = measure_tracking("template_matching", write_run(tmp_path / "run"))
     assert {run["backend"] for run in measured["runs"]} == {"eager"}
 
 
 def test_without_weights_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking_speed, "shipped_weights", lambda model: {})
-    measured = measure_tracking()
+    measured = measure_tracking("template_matching")
     assert measured["runs"] == []
     assert "weights 'mr'" in measured["missing"]

@@ -17,7 +17,7 @@ from lmtrack_ros.models.attention_mask_rcnn.populations import rendered
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.phantoms import clust
 
-SCHEDULE = replace(REALTIME, epochs=6, decay=0.6)
+SCHEDULE = replace(REALTIME, epochs=5, decay=0.6)
 """Shorter than the preset's; the learning rate falls about as far."""
 
 ARMS: Mapping[str, AttentionMaskRcnnConfiguration] = MappingProxyType(

@@ -3,17 +3,15 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from lmtrack_ros.core.geometry import Modality
-from lmtrack_ros.evaluation import clust
-from lmtrack_ros.evaluation.baselines import create_baseline
+from lmtrack_ros.evaluation import baselines, clust
 from lmtrack_ros.evaluation.clust import LandmarkScore
 from lmtrack_ros.evaluation.studies import Order
-from lmtrack_ros.evaluation.tracker_settings import tracker_parameters
 from lmtrack_ros.evaluation.trained_run import trained_run
 from lmtrack_ros.models.attention_mask_rcnn import MODEL
 from lmtrack_ros.models.attention_mask_rcnn.configuration import AttentionMaskRcnnConfiguration
@@ -21,24 +19,20 @@ from lmtrack_ros.models.attention_mask_rcnn.parameters import AttentionMaskRcnnP
 from lmtrack_ros.models.attention_mask_rcnn.tracker import AttentionMaskRcnnTracker
 from lmtrack_ros.models.description import Description, plain_values
 from lmtrack_ros.models.files import write_whole
-from lmtrack_ros.trackers import Tracker, create_tracker
+from lmtrack_ros.trackers import Tracker
 from lmtrack_ros.trackers.refinement import RefinementParameters
 from lmtrack_ros.training.calibration import TrueSequence, calibrate_weights, phantom_sequences
 
 SEED = 0
 NETWORK = "attention Mask R-CNN"
 WEIGHTS = "ultrasound"
-_CORRELATION = "correlation"
-_BASELINES = ("OpenCV CSRT", "OpenCV KCF")
+_BESIDE = (baselines.CORRELATION, "OpenCV CSRT", "OpenCV KCF")
 
 
 def usual_trackers() -> dict[str, Callable[[], Tracker]]:
     """Return what makes the trackers that the network is set beside, by name."""
-    settings = tracker_parameters(_CORRELATION, Modality.ULTRASOUND)
-    return {
-        _CORRELATION: lambda: create_tracker(_CORRELATION, settings),
-        **{name: partial(create_baseline, name) for name in _BASELINES},
-    }
+    usual = baselines.usual_trackers(Modality.ULTRASOUND)
+    return {name: usual[name] for name in _BESIDE}
 
 
 def trained(order: Order, name: str, configuration: AttentionMaskRcnnConfiguration, data: str) -> Path:

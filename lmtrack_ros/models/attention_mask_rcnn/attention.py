@@ -11,9 +11,9 @@ from lmtrack_ros.models.matching import Matching
 
 _LEAST_OVERLAP = 0.7
 _HIDDEN = 128
-_CELL_PX = 4
+_CELL_PX = 8
 """Side of a cell, which the features that are correlated have one vector for."""
-_TEMPLATE_CELLS = 9
+_TEMPLATE_CELLS = 5
 """Side of what is correlated of the frame of marking."""
 _SHIFTS = (-0.08, 0.0, 0.08)
 _SIZES = (0.88, 1.0, 1.12)
@@ -67,15 +67,16 @@ class AttentionNetwork(nn.Module):
     def __init__(self, region_px: int, *, reference: bool) -> None:
         super().__init__()
         self.register_buffer("anchors", anchors(region_px), persistent=False)
+        self.region_px = region_px
         widths = [1, 16, 32, 48, 64]
         blocks = [
             nn.Sequential(nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after), nn.ReLU())
             for before, after in pairwise(widths)
         ]
-        self.fine, self.coarse = nn.Sequential(*blocks[:2]), nn.Sequential(*blocks[2:])
+        self.fine, self.coarse = nn.Sequential(*blocks[:3]), blocks[3]
         self.cells = -(-region_px // _CELL_PX)
-        self.whole = nn.Conv2d(widths[-1], _HIDDEN, -(-self.cells // 4))
-        self.matching = Matching(widths[2], self.cells, _TEMPLATE_CELLS) if reference else None
+        self.whole = nn.Conv2d(widths[-1], _HIDDEN, -(-self.cells // 2))
+        self.matching = Matching(widths[3], self.cells, _TEMPLATE_CELLS) if reference else None
         self.head = nn.Linear(_HIDDEN + (Matching.moments if reference else 0), 4 * len(self.anchors))
 
     def forward(self, regions: Tensor, references: Tensor) -> Attended:
@@ -98,7 +99,9 @@ class AttentionNetwork(nn.Module):
 
     def cell(self, places_px: Tensor) -> Tensor:
         """Return (B,) numbers of the cells that (B, 2) places of the region are in, row by row."""
-        column, row = ((places_px + 0.5) / _CELL_PX).long().clamp(0, self.cells - 1).unbind(-1)
+        middle = (self.cells - 1) / 2
+        away = (places_px - (self.region_px - 1) / 2) / _CELL_PX
+        column, row = (middle + away).round().long().clamp(0, self.cells - 1).unbind(-1)
         return row * self.cells + column
 
     def box(self, parameters: Tensor) -> Tensor:
