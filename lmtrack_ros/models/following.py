@@ -1,8 +1,8 @@
 """From where a network finds a landmark to what is reported: refined, and believed only as far as it may be.
 
 The network's place is refined (:mod:`lmtrack_ros.trackers.refinement`). Where that leads to nothing, or to a
-leap, the last place is tried; what is left unverified is what fits best there. Which of these it was is the
-kind of the measurement: each kind is calibrated by itself.
+leap, the last place is tried; where that does not either, the landmark goes where the tissue goes that it was
+last seen in. Which of these it was is the kind of the measurement: each kind is calibrated by itself.
 """
 
 from collections import deque
@@ -20,7 +20,7 @@ NETWORK, REFINED, DOUBTED = "network", "refined", "doubted"
 CONTINUED, UNVERIFIED = "continued", "unverified"
 """Kinds of measurement: the network's own; refined near it; the same while the network is not sure, or after
 a leap; refined near the last place, where the network's led to nothing or to a leap that is hardly more like
-it; and what fits best near the last place, where nothing is to be believed."""
+it; and carried along with the tissue round the last place, where nothing is to be believed."""
 CALIBRATED_IN_TURN = ((NETWORK,), (REFINED, DOUBTED, CONTINUED, UNVERIFIED))
 """How far is searched depends on the calibration of the network's own uncertainty."""
 _REMEMBERED = 5
@@ -39,7 +39,7 @@ class Follower:
         step_mm: farther from the last place is a leap; so far round it the landmark is sought again.
 
     Attributes:
-        last_px: (2,) where it was last measured and believed.
+        last_px: (2,) where it was reported last.
     """
 
     def __init__(
@@ -59,6 +59,8 @@ class Follower:
         self._spacing_mm = spacing_mm
         self._sure_mm, self._step_mm = sure_mm, step_mm
         self._radii_mm = deque([0.0], _REMEMBERED)
+        self._before: Image | None = None
+        self._unverified = 0
 
     def measured(
         self, image: Image, uv_px: Point, sigma_px: Point, calibration: Calibration
@@ -79,6 +81,7 @@ class Follower:
             return (network,)
         radius_px = calibration.radius(NETWORK, sigma_px, int(self._axes.sum()))
         self._radii_mm.append(float(np.max((radius_px * self._spacing_mm)[self._axes])))
+        before, self._before = self._before, image
         refined = self._refine(self._refiner, image, uv_px, radius_px)
         leaps = self._length_mm(refined.uv_px - self.last_px) > self._step_mm
         sure = np.median(self._radii_mm) <= self._sure_mm
@@ -89,10 +92,16 @@ class Follower:
             if likelier or not refined.accepted:
                 refined, kind = continued, CONTINUED
         if refined.accepted:
+            self._unverified = 0
             self.last_px = refined.uv_px
-        else:
-            kind = UNVERIFIED
-        return network, Measurement(kind, refined.uv_px, refined.sigma_px)
+            return network, Measurement(kind, refined.uv_px, refined.sigma_px)
+        if before is not None:
+            reach_px = self._step_mm / self._spacing_mm
+            carried_px = self._refiner.carried(before, image, self.last_px, reach_px)
+            self.last_px = np.where(self._axes, carried_px, self._marked_px)
+        self._unverified += 1
+        # errors of the steps since it was verified add up
+        return network, Measurement(UNVERIFIED, self.last_px, np.full(2, self._unverified**0.5))
 
     def _refine(self, refiner: Refiner, image: Image, uv_px: Point, radius_px: Point) -> Refined:
         # along an axis that is not defined a landmark is where it was marked

@@ -128,6 +128,23 @@ class Refiner:
             accepted=window.holds_inside(peak) and height >= p.least_similarity and leads_home,
         )
 
+    def carried(self, before: Image, image: Image, uv_px: Point, reach_px: Point) -> Point:
+        """Return (2,) where what was at a place in another frame is now; that place, if nothing is like it.
+
+        Args:
+            before: (H, W) the other frame.
+            image: (H, W) this one.
+            uv_px: (2,) the place.
+            reach_px: (2,) no farther, along each image axis.
+        """
+        p = self.parameters
+        patch = _Patch.cut(before, uv_px, p.half_width_px)
+        window = _window(image, uv_px, np.clip(reach_px, _LEAST_RADIUS_PX, p.most_px))
+        scores = patch.similarity(image, window)
+        found, _ = peak_in(scores, window)
+        is_like = window.holds_inside(found) and float(scores.max()) >= p.least_similarity
+        return found if is_like else uv_px
+
     def _way_back(self, target: "_Target", image: Image, found: Point, reach: Point) -> Point:
         """Return (2,) how far from the marked position the patch found is in the frame of marking, px."""
         # wide enough to see that what is at a wrong place now was there before

@@ -22,7 +22,7 @@ from lmtrack_ros.models.views import View
 from lmtrack_ros.sources import clust, open_source
 from lmtrack_ros.sources.annotations import Annotation, read_annotations
 
-_MOST_OF_A_LANDMARK = 32
+_MOST_OF_A_LANDMARK = 48
 """Clips, evenly over its sequence."""
 _LEAST_MARKS = 4
 """For a spline."""

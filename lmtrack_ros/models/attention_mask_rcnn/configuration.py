@@ -36,10 +36,10 @@ class AttentionMaskRcnnConfiguration(Configuration):
     clips_per_step: int = parameter(16, "in a batch", minimum=1)
     steps_per_epoch: int = parameter(250, "optimisation steps; 0: as many as see each clip once", minimum=0)
     learning_rate: float = parameter(1e-3, "of Adam, at first", minimum=0.0)
-    decay: float = parameter(0.87, "factor of the learning rate after each epoch", minimum=0.0, maximum=1.0)
+    decay: float = parameter(0.82, "factor of the learning rate after each epoch", minimum=0.0, maximum=1.0)
 
 
-REALTIME = AttentionMaskRcnnConfiguration(epochs=16)
+REALTIME = AttentionMaskRcnnConfiguration(epochs=12)
 
 PAPER = AttentionMaskRcnnConfiguration(
     epochs=1000,

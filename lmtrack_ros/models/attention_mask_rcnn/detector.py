@@ -109,6 +109,7 @@ class Detector(nn.Module):
     """
 
     anchors: Tensor
+    likelihood: Tensor
 
     def __init__(
         self,
@@ -152,6 +153,7 @@ class Detector(nn.Module):
             nn.ConvTranspose2d(channels, channels, 2, 2),
             nn.ReLU(),
         )
+        self.register_buffer("likelihood", torch.tensor([1.0, 0.0]))
         self.mask_weight = nn.Parameter(0.1 * torch.randn(2, channels))
         with torch.no_grad():
             blank = torch.zeros(1, 1, view_px, view_px)
@@ -211,6 +213,15 @@ class Detector(nn.Module):
         for layer in self.classify:
             layers.append(torch.relu(layer(layers[-1])))
         return Judged(self.score(layers[-1]), self.shift(answered), layers, after)
+
+    def score_of(self, judged: Judged) -> Tensor:
+        """Return (N,) how likely each proposal is the landmark.
+
+        The large margin loss asks for a distance from the boundary and for no more, so that the classes'
+        scores say little of how likely they are: what they mean is fitted (Platt 1999).
+        """
+        slope, offset = self.likelihood.unbind()
+        return torch.sigmoid(slope * (judged.scores[:, 1] - judged.scores[:, 0]) + offset)
 
     def pixels(self, features: Tensor, boxes: list[Tensor]) -> Tensor:
         """Return (N, M, M, C) features of the pixels of boxes; the LSTM has no part in them."""

@@ -149,7 +149,7 @@ class AttentionMaskRcnn(nn.Module):
         scale = boxes[:, None, 2:] / self.configuration.view_px
         return Candidates(
             (places + 0.5) * scale + corners(boxes)[:, None, :2],
-            torch.softmax(judged.scores, dim=1)[:, 1].reshape(shape),
+            self.detector.score_of(judged).reshape(shape),
             judged.state.hidden.reshape(*shape, -1),
             judged.state.cell.reshape(*shape, -1),
         )

@@ -15,4 +15,10 @@ class AttentionMaskRcnnParameters(ModelTrackerParameters):
         "ultrasound",
         "of the network: a name ('lmtrack models' lists them), a file, or the folder of a run",
     )
-    refinement: RefinementParameters = field(default_factory=lambda: RefinementParameters(half_width_px=20))
+    step_mm: float = parameter(
+        4.0,
+        "farther from its last place is a leap; so far round that a landmark is sought again, mm",
+        minimum=0.5,
+        maximum=100.0,
+    )
+    refinement: RefinementParameters = field(default_factory=lambda: RefinementParameters(half_width_px=30))

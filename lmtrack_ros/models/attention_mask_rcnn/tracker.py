@@ -74,8 +74,9 @@ class AttentionMaskRcnnTracker(ModelTracker):
         """Return (2,) raw standard deviation: how far apart likely places are, and how unlikely the best."""
         away_px = found.places_px - found.places_px[best]
         spread = (found.scores[:, None] * np.square(away_px)).sum(axis=0) / max(found.scores.sum(), 1e-6)
-        unlikely_px = self._finder.configuration.landmark_px / 2 * (1 - found.scores[best])
-        return np.asarray(np.sqrt(spread + unlikely_px**2 + 1.0))
+        elsewhere_px = self._finder.configuration.region_px / 4
+        wrong = (1 - found.scores[best]) * elsewhere_px**2
+        return np.asarray(np.sqrt(spread + wrong + 1.0))
 
     def _region(self, uv_px: Sequence[float] | NDArray[np.float64]) -> View:
         side = self._finder.configuration.region_px

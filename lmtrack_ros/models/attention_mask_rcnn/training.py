@@ -21,8 +21,9 @@ from lmtrack_ros.models.attention_mask_rcnn.losses import (
     large_margin_loss,
     large_margin_softmax_loss,
 )
-from lmtrack_ros.models.attention_mask_rcnn.network import AttentionMaskRcnn, View, overlaps
+from lmtrack_ros.models.attention_mask_rcnn.network import AttentionMaskRcnn, Candidates, View, overlaps
 from lmtrack_ros.models.attention_mask_rcnn.populations import population
+from lmtrack_ros.models.logistic import logistic
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.precision import Precision
 from lmtrack_ros.models.sampling import places, rotation, sample
@@ -42,7 +43,7 @@ _POSITIVE_OVERLAP = 0.5
 _MASK_RADIUS = 0.5
 """Of the disc that stands for a landmark's pixels, in its boxes."""
 _GREATEST_GRADIENT = 5.0
-_MEASURED_BATCHES = 12
+_MEASURED_BATCHES = 24
 _PICTURED = 5
 
 
@@ -106,7 +107,8 @@ class AttentionMaskRcnnTrainee(Trainee):
         self._schedule.step()
 
     def validate(self) -> Mapping[str, float]:
-        """Return how far from the landmark the chosen localisation is, on the validation set."""
+        """Fit what scores mean, and return how far from the landmark the choice is, on the validation set."""
+        self._fit_likelihood()
         return self._measure(Part.VALIDATION)
 
     def scores(self) -> Mapping[str, float]:
@@ -114,12 +116,31 @@ class AttentionMaskRcnnTrainee(Trainee):
         return self._measure(Part.TEST)
 
     @torch.no_grad()
+    def _fit_likelihood(self) -> None:
+        """Fit how likely the best proposal is the landmark, by its score, on the validation set."""
+        likelihood = self.network.detector.likelihood
+        likelihood.copy_(torch.tensor([1.0, 0.0]))
+        excess, right = [], []
+        for chosen in self._measured(Part.VALIDATION):
+            _, true, candidates, _ = self._candidates(self._clips[Part.VALIDATION], chosen)
+            score, best = candidates.scores.max(dim=1)
+            place = candidates.places_px[torch.arange(len(best)), best]
+            excess.append(torch.logit(score))
+            right.append(torch.linalg.vector_norm(place - true, dim=-1) < self.configuration.landmark_px / 4)
+        slope, offset = logistic(torch.cat(excess).cpu().numpy(), torch.cat(right).cpu().numpy())
+        likelihood.copy_(torch.tensor([slope, offset]))
+
+    def _measured(self, part: Part) -> Tensor:
+        """Return (batches, B) numbers of the clips that a part is measured on."""
+        last, count = len(self._clips[part]) - 1, self.configuration.clips_per_step
+        numbers = torch.linspace(0, last, _MEASURED_BATCHES * count).long()
+        return numbers.reshape(-1, count).to(self.device)
+
+    @torch.no_grad()
     def _measure(self, part: Part) -> Mapping[str, float]:
-        clips, count = self._clips[part], self.configuration.clips_per_step
         away, attended = [], []
-        numbers = torch.linspace(0, len(clips) - 1, _MEASURED_BATCHES * count).long().reshape(-1, count)
-        for chosen in numbers.to(self.device):
-            _, true, found, boxes = self._find(clips, chosen)
+        for chosen in self._measured(part):
+            _, true, found, boxes = self._find(self._clips[part], chosen)
             away.append(torch.linalg.vector_norm(found - true, dim=-1))
             low, high = corners(boxes).split(2, dim=-1)  # type: ignore[no-untyped-call]
             attended.append(((true >= low) & (true <= high)).all(-1).float())
@@ -154,11 +175,7 @@ class AttentionMaskRcnnTrainee(Trainee):
 
     def _find(self, clips: Clips, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return regions, where the landmarks are in them, where they are found, and the attended boxes."""
-        self.network.eval()
-        frames, at, references = self._varied(clips, chosen, vary=False)
-        state = self._remembered(frames, at, references)
-        regions, true = self._region(frames, at, -1, self._spiral(chosen))
-        boxes, candidates = self.network.find(regions, references, state)
+        regions, true, candidates, boxes = self._candidates(clips, chosen)
         middle = np.full(2, (self.configuration.region_px - 1) / 2)
         best = [
             selection.chosen(s, p, middle, self.configuration.nearness)
@@ -166,6 +183,15 @@ class AttentionMaskRcnnTrainee(Trainee):
         ]
         found = candidates.places_px[torch.arange(len(best)), torch.tensor(best)]
         return regions, true, found, boxes
+
+    def _candidates(self, clips: Clips, chosen: Tensor) -> tuple[Tensor, Tensor, Candidates, Tensor]:
+        """Return regions, where the landmarks are in them, where they may be, and the attended boxes."""
+        self.network.eval()
+        frames, at, references = self._varied(clips, chosen, vary=False)
+        state = self._remembered(frames, at, references)
+        regions, true = self._region(frames, at, -1, self._spiral(chosen))
+        boxes, candidates = self.network.find(regions, references, state)
+        return regions, true, candidates, boxes
 
     def _varied(self, clips: Clips, chosen: Tensor, *, vary: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return (B, F, C, C) frames, (B, F, 2) places and (B, S, S) references, turned and scaled alike."""
