@@ -130,6 +130,7 @@ def flat(parameters: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def test_live_nodes_decide_as_the_replay(ros: Any, tmp_path: Path, config: str, recorded: Any) -> None:
     frames = recorded(tmp_path / "recording")
     parameters = load(find_config(config))
+    parameters["tracker"]["tracker"] = "correlation"
     material = read_material(tmp_path / "recording")
     replayed, opened = Digest(), 0
     for step in make_pipeline(parameters, material.marked, Timing(LATENCY_NS)).run(frames):

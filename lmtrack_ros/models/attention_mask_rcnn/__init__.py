@@ -4,7 +4,12 @@ from lmtrack_ros.models.attention_mask_rcnn.configuration import PAPER, REALTIME
 from lmtrack_ros.models.model import Model, PhantomSequences
 
 _OTHERS = (
-    PhantomSequences("ultrasound", ("liver", "liver_deep", "liver_fine", "kidney"), range(4000, 4010), 60),
+    PhantomSequences(
+        "ultrasound",
+        ("liver", "liver_deep", "liver_fine", "liver_fast", "liver_slow", "kidney"),
+        range(4000, 4007),
+        100,
+    ),
 )
 
 MODEL = Model(
