@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lmtrack_ros.core.errors import UserError, unknown_name
-from lmtrack_ros.core.parameters import build, defaults
+from lmtrack_ros.core.parameters import build, defaults, values_of
 from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.phantoms.couch import CouchSimulatorParameters
 from lmtrack_ros.recording import RecorderParameters
@@ -69,14 +69,13 @@ def _read_tracker(section: Mapping[str, Any], where: str) -> Iterator[tuple[str,
 
 
 def _read(cls: type, values: Mapping[str, Any], where: str, prefix: str) -> Iterator[tuple[str, Any]]:
-    yield from _changed(build(cls, values, where), prefix)
+    yield from _changed(build(cls, values, where), defaults(cls), prefix)
 
 
-def _changed(parameters: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    initial = defaults(type(parameters))
+def _changed(parameters: Any, initial: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for field in fields(parameters):
         value = getattr(parameters, field.name)
         if is_dataclass(value):
-            yield from _changed(value, f"{prefix}{field.name}.")
+            yield from _changed(value, values_of(initial[field.name]), f"{prefix}{field.name}.")
         elif value != initial[field.name]:
             yield prefix + field.name, list(value) if isinstance(value, tuple) else value

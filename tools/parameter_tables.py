@@ -1,14 +1,14 @@
 """Writes docs/parameters.md from the parameter dataclasses: .venv/bin/python tools/parameter_tables.py."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lmtrack_ros.core.parameters import constraint_of, defaults, field_types
+from lmtrack_ros.core.parameters import constraint_of, defaults, field_types, values_of
 from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.phantoms.couch import CouchSimulatorParameters
 from lmtrack_ros.recording import RecorderParameters
@@ -27,13 +27,13 @@ NODES = {
 }
 
 
-def rows(cls: type, prefix: str = "") -> Iterator[str]:
-    """Yield a table row for each parameter of a class."""
-    initial, kinds = defaults(cls), field_types(cls)
+def rows(cls: type, initial: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield a table row for each parameter of a class, which has these defaults."""
+    kinds = field_types(cls)
     for field in fields(cls):
         name, kind = prefix + field.name, kinds[field.name]
         if is_dataclass(kind):
-            yield from rows(kind, f"{name}.")
+            yield from rows(kind, values_of(initial[field.name]), f"{name}.")
             continue
         constraint = constraint_of(cls, field.name)
         low, high = constraint.minimum, constraint.maximum
@@ -67,10 +67,11 @@ def page() -> str:
     ]
     head = "| name | default | range | meaning |\n|---|---|---|---|"
     for node, cls in NODES.items():
-        parts += [f"## {node}\n", head, *rows(cls)]
+        parts += [f"## {node}\n", head, *rows(cls, defaults(cls))]
         if node == "tracker":
             for name in tracker_names():
-                parts += rows(parameters_class(name), f"{name}.")
+                own = parameters_class(name)
+                parts += rows(own, defaults(own), f"{name}.")
         parts.append("")
     return "\n".join(parts)
 

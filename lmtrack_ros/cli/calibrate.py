@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         task = progress.add_task("calibrating", total=len(sequences) * turns)
         fitted = calibrate_weights(weights, sequences, lambda: progress.advance(task))
     said = ", ".join(
-        f"{kind} {' / '.join(f'{factor:.3g}' for factor in by_axes.values())}"
+        f"{kind} {' / '.join(f'{factor:.3g}' for factor in by_axes.values()) or 'never occurred'}"
         for kind, by_axes in fitted.factors.items()
     )
     Console().print(f"{path}: from {fitted.sequences} sequences, raw σ times: {said}", soft_wrap=True)

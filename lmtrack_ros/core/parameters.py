@@ -67,8 +67,12 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     Raises:
         UserError: an unknown key, a wrong type or a value out of range.
     """
+    return _built(cls, defaults(cls), values, where)
+
+
+def _built(cls: type[T], initial: Mapping[str, Any], values: Mapping[str, Any], where: str) -> T:
     kinds = field_types(cls)
-    arguments: dict[str, Any] = {}
+    arguments = dict(initial)
     for name, value in values.items():
         if name not in kinds:
             raise UserError(f"{where}: {unknown_name('parameter', name, kinds)}")
@@ -76,7 +80,7 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         if is_dataclass(kind):
             if not isinstance(value, Mapping):
                 raise UserError(f"{where}: '{name}' must be a group of parameters, got {value!r}")
-            arguments[name] = build(kind, value, f"{where}: {name}")
+            arguments[name] = _built(kind, values_of(initial[name]), value, f"{where}: {name}")
         else:
             arguments[name] = _checked(kind, value, constraint_of(cls, name), f"{where}: {name}")
     try:
@@ -116,8 +120,16 @@ _TYPE_NAMES: Mapping[Any, str] = types.MappingProxyType(
 
 
 def defaults(cls: type) -> dict[str, Any]:
-    """Return the default of every field, nested groups as parameter objects."""
+    """Return the default of every field, nested groups as parameter objects.
+
+    What a class says of its nested group counts, not what the group's own class says.
+    """
     return {
         f.name: f.default if f.default is not MISSING else typing.cast(Any, f.default_factory)()
         for f in fields(cls)
     }
+
+
+def values_of(parameters: Any) -> dict[str, Any]:
+    """Return the value of every field of a parameter object, nested groups as parameter objects."""
+    return {f.name: getattr(parameters, f.name) for f in fields(parameters)}

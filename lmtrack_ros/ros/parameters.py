@@ -1,6 +1,6 @@
 """Parameter dataclasses as declared ROS parameters."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from lmtrack_ros.core.errors import UserError, unknown_name
-from lmtrack_ros.core.parameters import Constraint, build, constraint_of, defaults, field_types
+from lmtrack_ros.core.parameters import Constraint, build, constraint_of, defaults, field_types, values_of
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ def declare(node: Node, cls: type[T], prefix: str = "") -> T:
     Raises:
         UserError: a value of a wrong type or out of range.
     """
-    return build(cls, _declare(node, cls, prefix), node.get_name())
+    return build(cls, _declare(node, cls, prefix, defaults(cls)), node.get_name())
 
 
 def reject_unknown(node: Node, groups: Collection[str] = ()) -> None:
@@ -52,14 +52,13 @@ def reject_unknown(node: Node, groups: Collection[str] = ()) -> None:
             raise UserError(f"{node.get_name()}: {unknown_name('parameter', name, known)}")
 
 
-def _declare(node: Node, cls: type, prefix: str) -> dict[str, Any]:
+def _declare(node: Node, cls: type, prefix: str, initial: Mapping[str, Any]) -> dict[str, Any]:
     kinds = field_types(cls)
-    initial = defaults(cls)
     values: dict[str, Any] = {}
     for field in fields(cls):  # type: ignore[arg-type]
         name, kind = field.name, kinds[field.name]
         if is_dataclass(kind):
-            values[name] = _declare(node, kind, f"{prefix}{name}.")
+            values[name] = _declare(node, kind, f"{prefix}{name}.", values_of(initial[name]))
             continue
         descriptor = _descriptor(kind, constraint_of(cls, name))
         default = list(initial[name]) if kind in _ARRAY_TYPES else initial[name]

@@ -71,13 +71,12 @@ def calibrate(
 ) -> Calibration:
     """Return the calibration of a tracker, which has it from then on.
 
+    A kind of measurement that never occurs has no factor: its uncertainty stays infinite.
+
     Args:
         tracker: not calibrated yet, or to be calibrated anew.
         sequences: on none of which the model was trained.
         on_sequence: called after each one, in each turn.
-
-    Raises:
-        UserError: a kind of measurement never occurs.
     """
     factors: dict[str, dict[int, float]] = {}
     for kinds in tracker.calibrated_in_turn:
@@ -88,8 +87,6 @@ def calibrate(
             on_sequence()
         for kind in kinds:
             factors[kind] = {axes: round(fit_factor(*s), 4) for axes, s in _by_axes(found, kind).items()}
-            if not factors[kind]:
-                raise UserError(f"no measurement of kind '{kind}' in the sequences to calibrate it with")
     tracker.calibration = Calibration(factors, len(sequences))
     return tracker.calibration
 
@@ -105,7 +102,7 @@ def calibrate_weights(
         on_sequence: called after each one, in each turn.
 
     Raises:
-        UserError: they cannot be read or written, or a kind of measurement never occurs.
+        UserError: they cannot be read or written.
     """
     path = description_file(weights)
     description = read_description(path)

@@ -7,7 +7,6 @@ import pytest
 
 pytest.importorskip("torch")
 
-from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import View, isocenter_from_image
 from lmtrack_ros.core.geometry import ImageGeometry, Modality
 from lmtrack_ros.core.records import Frame, Landmark, Status
@@ -129,8 +128,9 @@ def test_kinds_are_calibrated_in_turn() -> None:
     assert tracker.calibration is fitted
 
 
-def test_kind_that_never_occurs() -> None:
+def test_kind_that_never_occurs_is_never_trusted() -> None:
     tracker = Biased()
     tracker.calibrated_in_turn = (("coarse",), ("fine", "finest"))
-    with pytest.raises(UserError, match="'finest'"):
-        calibrate(tracker, [sequence("a")])
+    fitted = calibrate(tracker, [sequence("a")])
+    assert fitted.factors["finest"] == {}
+    assert np.isinf(fitted.sigma("finest", np.ones(2), 2)).all()

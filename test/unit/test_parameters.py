@@ -102,6 +102,23 @@ def test_unbounded_number_must_still_be_a_number() -> None:
         build(Outer, {"offset_mm": np.nan}, "here")
 
 
+@dataclass(frozen=True)
+class _Group:
+    depth: int = parameter(2, "levels", minimum=1)
+    width: int = parameter(5, "of each", minimum=1)
+
+
+@dataclass(frozen=True)
+class _Owner:
+    group: _Group = field(default_factory=lambda: _Group(depth=7))
+
+
+def test_defaults_of_a_group_are_those_of_its_owner() -> None:
+    assert build(_Owner, {}, "here").group == _Group(7, 5)
+    assert build(_Owner, {"group": {"width": 6}}, "here").group == _Group(7, 6)
+    assert build(_Owner, {"group": {"depth": 2}}, "here").group == _Group(2, 5)
+
+
 def test_constraint_and_defaults_are_readable() -> None:
     """The parameter tables and ROS descriptors read the same fields."""
     assert constraint_of(Outer, "gain").description == "of the loop"
