@@ -77,10 +77,18 @@ def fit_factor(scores: Sequence[Array], totals: Sequence[int]) -> float:
         raise ValueError("no estimate to calibrate with")
     values, weights = np.array(sorted(weighted)).T
     share = np.cumsum(weights) / weights.sum()
-    # as if one more sequence were wrong throughout: the finite-sample term of split conformal prediction
-    count = sum(len(one) > 0 for one in scores)
-    wanted = min(1.0, COVERAGE * (count + 1) / count)
+    wanted = min(1.0, _wanted(sum(len(one) > 0 for one in scores)))
     return float(values[min(int(np.searchsorted(share, wanted - 1e-9)), len(values) - 1)])
+
+
+def can_promise(sequences: int) -> bool:
+    """Return whether a factor from so many sequences can promise to hold 95 % in another one."""
+    return sequences > 0 and _wanted(sequences) <= 1.0
+
+
+def _wanted(count: int) -> float:
+    # as if one more sequence were wrong throughout: the finite-sample term of split conformal prediction
+    return COVERAGE * (count + 1) / count
 
 
 def read_calibration(description: Description) -> Calibration:

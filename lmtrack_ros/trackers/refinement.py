@@ -128,8 +128,8 @@ class Refiner:
             accepted=window.holds_inside(peak) and height >= p.least_similarity and leads_home,
         )
 
-    def carried(self, before: Image, image: Image, uv_px: Point, reach_px: Point) -> Point:
-        """Return (2,) where what was at a place in another frame is now; that place, if nothing is like it.
+    def carried(self, before: Image, image: Image, uv_px: Point, reach_px: Point) -> Point | None:
+        """Return (2,) where what was at a place in another frame is now; None where nothing is like it.
 
         Args:
             before: (H, W) the other frame.
@@ -143,7 +143,7 @@ class Refiner:
         scores = patch.similarity(image, window)
         found, _ = peak_in(scores, window)
         is_like = window.holds_inside(found) and float(scores.max()) >= p.least_similarity
-        return found if is_like else uv_px
+        return found if is_like else None
 
     def _way_back(self, target: "_Target", image: Image, found: Point, reach: Point) -> Point:
         """Return (2,) how far from the marked position the patch found is in the frame of marking, px."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import ImageGeometry
 from lmtrack_ros.core.records import Frame, Landmark
-from lmtrack_ros.models.calibration import RADIUS_IN_SIGMAS, Calibration, fit_factor, plain
+from lmtrack_ros.models.calibration import RADIUS_IN_SIGMAS, Calibration, can_promise, fit_factor, plain
 from lmtrack_ros.models.description import description_file, read_description
 from lmtrack_ros.models.model import PhantomSequences
 from lmtrack_ros.models.tracking import Measurement, Measuring, raw_sigma_mm
@@ -71,7 +71,8 @@ def calibrate(
 ) -> Calibration:
     """Return the calibration of a tracker, which has it from then on.
 
-    A kind of measurement that never occurs has no factor: its uncertainty stays infinite.
+    A kind of measurement that never occurs has no factor: its uncertainty stays infinite. One that occurs in
+    too few sequences for a promise is trusted no more than those named before it.
 
     Args:
         tracker: not calibrated yet, or to be calibrated anew.
@@ -85,8 +86,15 @@ def calibrate(
         for sequence in sequences:
             found.append(follow(tracker, sequence))
             on_sequence()
+        greatest: dict[int, float] = {}
         for kind in kinds:
-            factors[kind] = {axes: round(fit_factor(*s), 4) for axes, s in _by_axes(found, kind).items()}
+            factors[kind] = {}
+            for axes, (scores, totals) in _by_axes(found, kind).items():
+                factor = fit_factor(scores, totals)
+                if not can_promise(len(scores)):
+                    factor = max(factor, greatest.get(axes, 0.0))
+                factors[kind][axes] = round(factor, 4)
+                greatest[axes] = max(factor, greatest.get(axes, 0.0))
     tracker.calibration = Calibration(factors, len(sequences))
     return tracker.calibration
 

@@ -113,6 +113,16 @@ class Biased:
         return [(coarse, Measurement("fine", self._at + np.array([0.5, 0.0]), np.array([1.0, 1.0])))]
 
 
+class Unconditional(Biased):
+    """Refines at once, and is calibrated at once."""
+
+    calibrated_in_turn = (("coarse", "fine"),)
+
+    def measure(self, frame: Frame) -> list[tuple[Measurement, ...]]:
+        self.calibration = Calibration({"coarse": {2: 1.0}})
+        return super().measure(frame)
+
+
 def sequence(name: str) -> TrueSequence:
     frames = [Frame(i + 1, np.zeros((20, 20), np.uint8), GEOMETRY) for i in range(5)]
     return TrueSequence(name, frames, [LANDMARK], [dict.fromkeys(range(5), (10.0, 10.0))])
@@ -126,6 +136,15 @@ def test_kinds_are_calibrated_in_turn() -> None:
     assert fitted.factors["fine"][2] == pytest.approx(1.0 / np.hypot(2.0, 0.2) / 5.991**0.5, abs=1e-3)
     assert fitted.sequences == 2
     assert tracker.calibration is fitted
+
+
+def test_kind_that_hardly_occurs_is_trusted_no_more_than_surer_ones() -> None:
+    """One sequence cannot promise anything, so that the fine kind has the factor of the coarse one."""
+    tracker = Unconditional()
+    few = calibrate(tracker, [sequence("a")])
+    assert few.factors["fine"] == few.factors["coarse"]
+    many = calibrate(tracker, [sequence(str(n)) for n in range(19)])
+    assert many.factors["fine"][2] < many.factors["coarse"][2]
 
 
 def test_kind_that_never_occurs_is_never_trusted() -> None:
