@@ -28,8 +28,7 @@ Lmtrack = Callable[..., tuple[int, str, str]]
 @pytest.fixture(autouse=True)
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Register the example in a folder of its own, where the command runs too."""
-    monkeypatch.setitem(models._MODELS, "sine", "training_example:MODEL")
-    monkeypatch.delitem(models._MODELS, "template_matching", raising=False)
+    monkeypatch.setattr(models, "_MODELS", {"sine": "training_example:MODEL"})
     monkeypatch.setattr(Model, "weights_folder", property(lambda self: tmp_path / "package" / "weights"))
     (tmp_path / "package").mkdir()
     monkeypatch.chdir(tmp_path)
