@@ -20,6 +20,8 @@ from lmtrack_ros.evaluation.ablation_study.landmarks import (
     pooled,
 )
 from lmtrack_ros.evaluation.studies import Order
+from lmtrack_ros.evaluation.trained_run import trained_run
+from lmtrack_ros.models.description import Description, plain_values
 from lmtrack_ros.models.tracking import Measurement
 from lmtrack_ros.training.calibration import TrueSequence
 
@@ -136,8 +138,12 @@ def test_interrupted_study_goes_on_where_it_was(order):
 
 
 def test_other_training_in_the_folder_and_weights_are_refused(order):
-    study.trained(order.work / "x", Arm("depth", 1, BASE), (study.DATA,), order.progress)
+    def planned(depth):
+        values = plain_values(Arm("depth", depth, BASE).configuration)
+        return Description("template_matching", "realtime", (study.DATA,), study.SEED, values)
+
+    trained_run(order.work / "x", planned(1), order.progress)
     with pytest.raises(UserError, match="another configuration"):
-        study.trained(order.work / "x", Arm("depth", 2, BASE), (study.DATA,), order.progress)
+        trained_run(order.work / "x", planned(2), order.progress)
     with pytest.raises(UserError, match="leave out --weights"):
         study.conduct(replace(order, weights="mr"))

@@ -148,8 +148,22 @@ def test_best_localisation_is_chosen_not_the_worst() -> None:
 
 
 def test_attended_box_is_the_mean_of_what_the_anchors_say() -> None:
-    network = AttentionNetwork(100, 1).eval()
+    network = AttentionNetwork(100, reference=True).eval()
     true = torch.tensor([55.0, 47.0, 60.0, 60.0])
     told = encode(true, network.anchors)[None]
     torch.testing.assert_close(network.box(told)[0], true)
-    assert network(torch.zeros(3, 1, 100, 100)).shape == (3, len(network.anchors), 4)
+    regions = torch.zeros(3, 100, 100)
+    attended = network(regions, regions)
+    assert attended.parameters.shape == (3, len(network.anchors), 4)
+    torch.testing.assert_close(torch.exp(attended.log_shares).sum(-1), torch.ones(3))
+
+
+def test_cells_of_the_region_are_numbered_by_rows_and_the_middle_one_is_the_landmarks() -> None:
+    network = AttentionNetwork(100, reference=True)
+    places = torch.tensor([[49.5, 49.5], [57.5, 49.5], [49.5, 41.5], [0.0, 0.0], [99.0, 99.0]])
+    assert network.cell(places).tolist() == [84, 85, 71, 0, 168]
+
+
+def test_without_the_frame_of_marking_there_is_nothing_to_match() -> None:
+    regions = torch.rand(2, 100, 100)
+    assert AttentionNetwork(100, reference=False).eval()(regions, regions).log_shares is None
