@@ -60,7 +60,7 @@ class Follower:
         step_mm: float,
     ) -> None:
         self.last_px = np.array(landmark.uv_px, dtype=float)
-        self._marked_px = self.last_px
+        self._marked_px = self._home_px = self.last_px
         self._axes = np.array(landmark.axes)
         self._index, self._refiner = index, refiner
         self._spacing_mm = spacing_mm
@@ -107,7 +107,7 @@ class Follower:
         if carried_px is None and not found.accepted:
             # all has jumped: the network is nearer than the last place, but not as near as usual
             found = self._refine(refiner, image, uv_px, 2 * reach_px)
-        near = self._refine(refiner, image, self.last_px if carried_px is None else carried_px, reach_px)
+        near = self._refine(refiner, image, self._home_px if carried_px is None else carried_px, reach_px)
         nearness = refiner.parameters.nearness if carried_px is not None else 0.0
         if near.accepted and not (found.accepted and found.similarity > near.similarity + nearness):
             return self._verified(CONTINUED, near)
@@ -122,7 +122,7 @@ class Follower:
         return Measurement(ASTRAY if self._is_astray else UNVERIFIED, self.last_px, sigma_px)
 
     def _verified(self, kind: str, refined: Refined) -> Measurement:
-        self.last_px = refined.uv_px
+        self.last_px = self._home_px = refined.uv_px
         self._unverified, self._is_astray = 0, False
         if kind == REFINED:
             self._believed += 1
