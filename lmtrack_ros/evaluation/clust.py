@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmtrack_ros.core.records import Status
+from lmtrack_ros.evaluation.bootstrap import mean_interval
 from lmtrack_ros.evaluation.metrics import errors
 from lmtrack_ros.evaluation.runs import follow
 from lmtrack_ros.sources import Source, clust, open_source
@@ -21,7 +22,6 @@ from lmtrack_ros.trackers import Tracker
 
 ALL = "ALL"
 HEADINGS = ("source", "N", "mean mm", "SD mm", "95 % mm", "mean of maxima mm", "lost", "TRACKED", "in radius")
-_RESAMPLES = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,11 +155,7 @@ def mean_interval_mm(scores: Sequence[LandmarkScore]) -> tuple[float, float]:
     by_sequence: dict[str, list[NDArray[np.float64]]] = {}
     for one in scores:
         by_sequence.setdefault(one.sequence, []).append(one.error_mm)
-    errors_mm = [np.concatenate(some) for some in by_sequence.values()]
-    sums, counts = (np.array([f(some) for some in errors_mm]) for f in (np.sum, np.size))
-    drawn = np.random.default_rng(0).integers(len(sums), size=(_RESAMPLES, len(sums)))
-    low, high = np.quantile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), (0.025, 0.975)).tolist()
-    return low, high
+    return mean_interval([np.concatenate(some) for some in by_sequence.values()])
 
 
 def rows(scores: Sequence[LandmarkScore]) -> list[list[str]]:

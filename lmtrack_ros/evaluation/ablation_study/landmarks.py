@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 
 from lmtrack_ros.core.geometry import ImageGeometry, Modality
 from lmtrack_ros.core.records import Frame
+from lmtrack_ros.evaluation.bootstrap import mean_interval
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.template_matching.images import PHANTOMS, phantom_pool
 from lmtrack_ros.models.tracking import Measuring
 from lmtrack_ros.phantoms.mr import MrPhantom
 from lmtrack_ros.phantoms.phantom import marked
 from lmtrack_ros.training.calibration import TrueSequence, measured
-
-_RESAMPLES = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +43,7 @@ def pooled(errors: Sequence[LandmarkErrors]) -> LandmarkErrors:
 
 def mean_interval_mm(errors: Sequence[LandmarkErrors]) -> tuple[float, float]:
     """Return the 95 % interval of the mean over all errors, by bootstrap over the sequences."""
-    sums, counts = (np.array([f(e.error_mm) for e in errors]) for f in (np.sum, np.size))
-    drawn = np.random.default_rng(0).integers(len(errors), size=(_RESAMPLES, len(errors)))
-    low, high = np.quantile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), (0.025, 0.975)).tolist()
-    return low, high
+    return mean_interval([e.error_mm for e in errors])
 
 
 def landmark_errors(tracker: Measuring, sequence: TrueSequence) -> LandmarkErrors:

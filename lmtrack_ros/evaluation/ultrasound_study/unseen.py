@@ -138,9 +138,8 @@ def _points(phantom: UltrasoundPhantom, seed: int) -> Iterator[tuple[str, Array]
 def _row(name: str, scores: Sequence[LandmarkScore]) -> str:
     error_mm = np.concatenate([one.error_mm for one in scores])
     status = np.concatenate([one.status for one in scores])
-    radius_mm = np.concatenate([one.radius_mm for one in scores])
     far = error_mm > _FAR_MM
-    said = (status != Status.TRACKED) | (error_mm <= radius_mm)
+    said = ~np.concatenate([one.silent for one in scores])
     share = f"{said[far].mean():.1%}" if far.any() else "–"
     return (
         f"| {name} | {len(scores)} | {error_mm.mean():.2f} | {np.percentile(error_mm, 95):.2f} | "
