@@ -2,9 +2,14 @@
 
 The network's place is refined (:mod:`lmtrack_ros.trackers.refinement`). Where that leads to nothing, or to a
 leap, continuity has its say: the tissue that the landmark was last seen in is sought in the new frame, and
-the landmark near it. It leaps where it is more like itself than there, or where that tissue is not to be
-seen, as in a cough; what nothing verifies goes with the tissue. Which of these it was is the kind of the
-measurement: each kind is calibrated by itself.
+the landmark near it. It leaps where it looks as usual, or where that tissue is not to be seen, as in a cough;
+what nothing verifies goes with the tissue. Which of these it was is the kind of the measurement: each kind is
+calibrated by itself.
+
+Two witnesses say that it is still the same landmark: a network that is sure of it, and its look. A network
+that is not sure does not know the structure, so there only a look that hardly changes counts. Once a landmark
+has leapt, slipped from its tissue or been out of sight it is not known: where it may be is reported, with no
+radius, until it was verified for some frames in turn.
 """
 
 from collections import deque
@@ -20,18 +25,24 @@ from lmtrack_ros.trackers.refinement import Point, Refined, Refiner
 
 NETWORK, REFINED, DOUBTED = "network", "refined", "doubted"
 CONTINUED, UNVERIFIED, ASTRAY = "continued", "unverified", "astray"
-"""Kinds of measurement: the network's own; refined near it; the same while the network is not sure, and at a
-leap and for some frames after; refined where the tissue of the last place has gone; verified by nothing; and
-the same since that tissue was not to be seen either, which is never calibrated: it may be anywhere."""
+"""Kinds of measurement: the network's own; refined near it; refined, while the network is not sure; refined
+where the tissue of the last place has gone; gone with the tissue; and not known, which is never calibrated:
+it may be anywhere."""
 CALIBRATED_IN_TURN = ((NETWORK,), (REFINED, DOUBTED, CONTINUED, UNVERIFIED))
 """How far is searched depends on the calibration of the network's own uncertainty."""
 _REMEMBERED = 5
-"""Over so many frames the network must be sure: in noise it is now and then, by chance. After a leap so many
-must follow without one."""
-_FAMILIAR_SHARE = 0.8
-"""Of its usual similarity, with which a landmark is known again elsewhere."""
-_USUAL_MEMORY = 0.05
-"""Weight of one frame in the usual similarity."""
+"""Over so many frames the network must be sure: in noise it is now and then, by chance. After so many in turn
+in which it was verified a landmark is known again."""
+_KNOWN_SHARE, _FAMILIAR_SHARE, _IDENTICAL_SHARE = 0.8, 0.9, 0.95
+"""Of its usual similarity: what verifies a landmark that the network is sure of, what it leaps to, and what
+verifies one that the network is not sure of."""
+_USUAL_MEMORY = 0.01
+"""Weight of one frame in the usual similarity, which is that of several breaths."""
+_SLIP_MM = 1.5
+"""What is farther than this from where the tissue has gone may be another landmark."""
+_THROWN_MM = 20.0
+"""So far from where it was verified last a landmark is sought when it is lost: farther than a cough throws
+it."""
 
 
 class Follower:
@@ -42,7 +53,7 @@ class Follower:
         index: of it among the landmarks of the refiner.
         refiner: of all landmarks; None: the network's places are reported.
         spacing_mm: (2,) pixel pitch along columns and rows.
-        sure_mm: the network is sure while its own 95 % radius is usually no more than this.
+        sure_px: (2,) the network is sure while its own 95 % radius is usually no more than this.
         step_mm: farther from the last place is a leap; so far round it the landmark is sought again.
 
     Attributes:
@@ -56,7 +67,7 @@ class Follower:
         refiner: Refiner | None,
         spacing_mm: NDArray[np.float64],
         *,
-        sure_mm: float,
+        sure_px: Point,
         step_mm: float,
     ) -> None:
         self.last_px = np.array(landmark.uv_px, dtype=float)
@@ -64,12 +75,11 @@ class Follower:
         self._axes = np.array(landmark.axes)
         self._index, self._refiner = index, refiner
         self._spacing_mm = spacing_mm
-        self._sure_mm, self._step_mm = sure_mm, step_mm
-        self._radii_mm = deque([0.0], _REMEMBERED)
+        self._sure_px, self._step_mm = sure_px, step_mm
+        self._unsureness = deque([0.0], _REMEMBERED)
         self._before: Image | None = None
-        self._unverified, self._is_astray = 0, False
-        self._settled = _REMEMBERED
-        self._usual, self._believed = 0.0, 0
+        self._unverified = self._settled = self._believed = 0
+        self._is_known, self._usual = True, 0.0
 
     def measured(
         self, image: Image, uv_px: Point, sigma_px: Point, calibration: Calibration
@@ -89,55 +99,82 @@ class Follower:
             self.last_px = uv_px
             return (network,)
         radius_px = calibration.radius(NETWORK, sigma_px, int(self._axes.sum()))
-        self._radii_mm.append(float(np.max((radius_px * self._spacing_mm)[self._axes])))
-        before, self._before = self._before, image
+        self._unsureness.append(float(np.max((radius_px / self._sure_px)[self._axes])))
+        before = self._refiner.image if self._before is None else self._before
+        self._before = image
         found = self._refine(self._refiner, image, uv_px, radius_px)
-        if found.accepted and not self._leaps(found.uv_px):
-            self._settled += 1
-            is_sure = np.median(self._radii_mm) <= self._sure_mm and self._settled > _REMEMBERED
-            return network, self._verified(REFINED if is_sure else DOUBTED, found)
+        if found.accepted and self._away_mm(found.uv_px, self.last_px) <= self._step_mm:
+            return network, self._verified(REFINED, found)
         return network, self._continued(self._refiner, before, image, uv_px, found)
 
     def _continued(
-        self, refiner: Refiner, before: Image | None, image: Image, uv_px: Point, found: Refined
+        self, refiner: Refiner, before: Image, image: Image, uv_px: Point, found: Refined
     ) -> Measurement:
         """Return where the landmark is if what was found near the network's place leads nowhere, or far."""
         reach_px = self._step_mm / self._spacing_mm
-        carried_px = refiner.carried(before, image, self.last_px, reach_px) if before is not None else None
-        if carried_px is None and not found.accepted:
-            # all has jumped: the network is nearer than the last place, but not as near as usual
-            found = self._refine(refiner, image, uv_px, 2 * reach_px)
+        carried_px = refiner.carried(before, image, self.last_px, reach_px)
         near = self._refine(refiner, image, self._home_px if carried_px is None else carried_px, reach_px)
         nearness = refiner.parameters.nearness if carried_px is not None else 0.0
         if near.accepted and not (found.accepted and found.similarity > near.similarity + nearness):
+            if carried_px is None or self._away_mm(near.uv_px, carried_px) > _SLIP_MM:
+                self._lose()
             return self._verified(CONTINUED, near)
-        if found.accepted and (near.accepted or carried_px is None or self._is_familiar(found)):
-            self._settled = 0
-            return self._verified(DOUBTED, found)
+        for candidate in (found, self._sought(refiner, image)):
+            if candidate.accepted and self._likeness(candidate) >= _FAMILIAR_SHARE:
+                self._lose()
+                return self._verified(CONTINUED, candidate)
+        if carried_px is None:
+            self._lose()
+            if found.accepted:
+                return self._verified(CONTINUED, found)
         self.last_px = np.where(self._axes, uv_px if carried_px is None else carried_px, self._marked_px)
         self._unverified += 1
-        self._is_astray |= carried_px is None
         # errors of the steps since it was verified add up
         sigma_px = np.full(2, self._unverified**0.5)
-        return Measurement(ASTRAY if self._is_astray else UNVERIFIED, self.last_px, sigma_px)
+        is_near = self._is_known and self._is_sure
+        return Measurement(UNVERIFIED if is_near else ASTRAY, self.last_px, sigma_px)
 
     def _verified(self, kind: str, refined: Refined) -> Measurement:
         self.last_px = self._home_px = refined.uv_px
-        self._unverified, self._is_astray = 0, False
-        if kind == REFINED:
+        self._unverified = 0
+        likeness = self._likeness(refined)
+        if likeness >= (_KNOWN_SHARE if self._is_sure else _IDENTICAL_SHARE):
+            self._settled += 1
+        elif not self._is_sure:
+            self._lose()
+        self._is_known |= self._settled > _REMEMBERED
+        if not self._is_known:
+            kind = ASTRAY
+        elif not self._is_sure:
+            kind = DOUBTED
+        if kind == REFINED or self._believed < _REMEMBERED:
             self._believed += 1
             weight = max(_USUAL_MEMORY, 1 / self._believed)
             self._usual += weight * (refined.similarity - self._usual)
         return Measurement(kind, refined.uv_px, refined.sigma_px)
 
-    def _is_familiar(self, refined: Refined) -> bool:
-        return refined.similarity >= _FAMILIAR_SHARE * self._usual
+    @property
+    def _is_sure(self) -> bool:
+        return bool(np.median(self._unsureness) <= 1.0)
 
-    def _leaps(self, uv_px: Point) -> bool:
-        away_mm = ((uv_px - self.last_px) * self._spacing_mm)[self._axes]
-        return float(np.linalg.norm(away_mm)) > self._step_mm
+    def _lose(self) -> None:
+        self._is_known, self._settled = False, 0
+
+    def _likeness(self, refined: Refined) -> float:
+        """Return how similar it is to what was marked, in parts of what is usual."""
+        return refined.similarity / self._usual if self._usual else 1.0
+
+    def _sought(self, refiner: Refiner, image: Image) -> Refined:
+        """Return what is most like the landmark, however far a cough may have thrown it."""
+        return refiner.seek(image, self._index, self._home_px, self._defined(_THROWN_MM / self._spacing_mm))
+
+    def _away_mm(self, uv_px: Point, from_px: Point) -> float:
+        return float(np.linalg.norm(((uv_px - from_px) * self._spacing_mm)[self._axes]))
 
     def _refine(self, refiner: Refiner, image: Image, uv_px: Point, radius_px: Point) -> Refined:
-        # along an axis that is not defined a landmark is where it was marked
         middle_px = np.where(self._axes, uv_px, self._marked_px)
-        return refiner.refine(image, self._index, middle_px, np.where(self._axes, radius_px, 0.0))
+        return refiner.refine(image, self._index, middle_px, self._defined(radius_px))
+
+    def _defined(self, radius_px: Point) -> Point:
+        # along an axis that is not defined a landmark is where it was marked
+        return np.where(self._axes, radius_px, 0.0)

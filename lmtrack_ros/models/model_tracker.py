@@ -67,7 +67,9 @@ class ModelTracker(ABC):
         self._landmarks, self._scene = tuple(landmarks), scene
         refiner = Refiner(p.refinement, image, landmarks) if p.refinement.enabled else None
         self.followers = [
-            Follower(m, i, refiner, scene.spacing_mm, sure_mm=p.sure_mm, step_mm=p.step_mm)
+            Follower(
+                m, i, refiner, scene.spacing_mm, sure_px=self.sure_px(scene.spacing_mm), step_mm=p.step_mm
+            )
             for i, m in enumerate(landmarks)
         ]
 
@@ -100,6 +102,14 @@ class ModelTracker(ABC):
         ]
         self.learn(measured)
         return measured
+
+    @abstractmethod
+    def sure_px(self, spacing_mm: NDArray[np.float64]) -> Point:
+        """Return the (2,) radius that the network's own may have along each image axis while it is sure.
+
+        Args:
+            spacing_mm: (2,) pixel pitch along columns and rows.
+        """
 
     @property
     @abstractmethod

@@ -12,12 +12,6 @@ from lmtrack_ros.trackers.refinement import RefinementParameters
 class ModelTrackerParameters:
     """How far a network is trusted, and what runs it."""
 
-    sure_mm: float = parameter(
-        17.0,
-        "the network is sure of a landmark while its own 95 % radius is usually no more than this, mm",
-        minimum=0.5,
-        maximum=100.0,
-    )
     step_mm: float = parameter(
         10.0,
         "farther from its last place is a leap; so far round that a landmark is sought again, mm",

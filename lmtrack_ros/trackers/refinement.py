@@ -92,11 +92,15 @@ class Refiner:
         parameters: of the search.
         image: (H, W) on which the landmarks were marked, as ``patches.as_float_image`` returns it.
         landmarks: inside it.
+
+    Attributes:
+        parameters: as given.
+        image: of marking.
     """
 
     def __init__(self, parameters: RefinementParameters, image: Image, landmarks: Sequence[Landmark]) -> None:
         self.parameters = parameters
-        self._image = image
+        self.image = image
         self._targets = [_Target.cut(landmark, image, parameters.half_width_px) for landmark in landmarks]
 
     def refine(self, image: Image, index: int, uv_px: Point, radius_px: Point) -> Refined:
@@ -106,10 +110,14 @@ class Refiner:
             image: (H, W) of the size of the first, as ``patches.as_float_image`` returns it.
             index: of the landmark.
             uv_px: (2,) where the model finds it.
-            radius_px: (2,) within what, along each image axis, nearly always.
+            radius_px: (2,) within what, along each image axis, nearly always; no more than ``most_px`` count.
         """
+        return self.seek(image, index, uv_px, np.minimum(radius_px, self.parameters.most_px))
+
+    def seek(self, image: Image, index: int, uv_px: Point, radius_px: Point) -> Refined:
+        """Return what is measured round a position, however large the radius; see :meth:`refine`."""
         p, target = self.parameters, self._targets[index]
-        reach = np.clip(radius_px, _LEAST_RADIUS_PX, p.most_px)
+        reach = np.maximum(radius_px, _LEAST_RADIUS_PX)
         window = _window(image, uv_px, reach)
         scores = target.reference.similarity(image, window)
         columns, rows = window.axes()
@@ -149,9 +157,9 @@ class Refiner:
         """Return (2,) how far from the marked position the patch found is in the frame of marking, px."""
         # wide enough to see that what is at a wrong place now was there before
         there = np.where(target.axes, np.abs(found - target.uv_px) + _MARGIN_PX, 0.0)
-        window = _window(self._image, target.uv_px, np.maximum(reach, there))
+        window = _window(self.image, target.uv_px, np.maximum(reach, there))
         extent = target.reference.extent
-        scores = similarity(self._image, extent.cut(image, found), extent, window)
+        scores = similarity(self.image, extent.cut(image, found), extent, window)
         back, _ = peak_in(scores, window)
         return np.abs(back - target.uv_px)
 

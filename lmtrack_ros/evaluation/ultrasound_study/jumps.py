@@ -31,7 +31,7 @@ _BETWEEN_FRAMES = 14
 _JUMPS = 4
 """Of each patient: to the head and back, twice."""
 _PRESETS = ("liver", "liver_deep", "liver_fine", "liver_fast", "liver_slow", "kidney")
-_SEEDS = range(8000, 8009)
+_SEEDS = range(8020, 8029)
 """Patients of each preset; nobody is trained, calibrated or tested on elsewhere."""
 _BREATH_MM, _BREATH_HZ = 4.0, 0.25
 

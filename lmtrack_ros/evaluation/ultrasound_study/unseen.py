@@ -20,7 +20,8 @@ from lmtrack_ros.sources import open_source
 from lmtrack_ros.sources.annotations import Annotation, Mark, read_annotations
 from lmtrack_ros.trackers import Tracker
 
-_SEEDS = range(8100, 8106)
+_SEEDS = range(8200, 8206)
+"""Patients from 8100 on are those that the tracker's limits were found with."""
 _SECONDS = 8.0
 _ORGANS = ("liver", "liver_deep", "liver_fine", "liver_fast", "liver_slow", "kidney")
 _POINTS = 3

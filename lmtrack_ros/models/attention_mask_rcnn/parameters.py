@@ -15,6 +15,12 @@ class AttentionMaskRcnnParameters(ModelTrackerParameters):
         "ultrasound",
         "of the network: a name ('lmtrack models' lists them), a file, or the folder of a run",
     )
+    sure_px: float = parameter(
+        15.0,
+        "the network is sure of a landmark while its own 95 % radius is usually no more than this, px",
+        minimum=1.0,
+        maximum=100.0,
+    )
     step_mm: float = parameter(
         4.0,
         "farther from its last place is a leap; so far round that a landmark is sought again, mm",

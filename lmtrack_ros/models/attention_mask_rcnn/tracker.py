@@ -37,6 +37,7 @@ class AttentionMaskRcnnTracker(ModelTracker):
 
     def __init__(self, parameters: AttentionMaskRcnnParameters | None = None) -> None:
         p = parameters or AttentionMaskRcnnParameters()
+        self._sure_px = p.sure_px
         self._finder = Finder(p.weights, p.inference, batch=p.batch)
         super().__init__(p, self._finder.description)
         self._references: list[Grey] = []
@@ -58,6 +59,10 @@ class AttentionMaskRcnnTracker(ModelTracker):
             best = chosen(found.scores, found.places_px, last_px, self._finder.configuration.nearness)
             self._candidates.append(found.memories[best])
             yield region.to_image(found.places_px[best]), self._sigma_px(found, best)
+
+    def sure_px(self, spacing_mm: NDArray[np.float64]) -> Point:
+        """Return the same number of pixels along both axes: the network sees pixels."""
+        return np.full(2, self._sure_px)
 
     @property
     def runs_by(self) -> str:

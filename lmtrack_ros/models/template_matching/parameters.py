@@ -13,3 +13,9 @@ class TemplateMatchingParameters(ModelTrackerParameters):
     weights: str = parameter(
         "mr", "of the network: a name ('lmtrack models' lists them), a file, or the folder of a run"
     )
+    sure_mm: float = parameter(
+        17.0,
+        "the network is sure of a landmark while its own 95 % radius is usually no more than this, mm",
+        minimum=0.5,
+        maximum=100.0,
+    )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import Frame, Landmark
@@ -31,6 +32,7 @@ class TemplateMatchingTracker(ModelTracker):
 
     def __init__(self, parameters: TemplateMatchingParameters | None = None) -> None:
         p = parameters or TemplateMatchingParameters()
+        self._sure_mm = p.sure_mm
         self._matcher = Matcher(p.weights, p.inference, batch=p.batch)
         super().__init__(p, self._matcher.description)
         self._views: list[View] = []
@@ -47,6 +49,10 @@ class TemplateMatchingTracker(ModelTracker):
         found = weighted(self._matcher.find([view.of(grey) for view in self._views], self._encoded))
         for view, place in zip(self._views, found, strict=True):
             yield view.to_image(place[:2]), place[2:] * view.scale
+
+    def sure_px(self, spacing_mm: NDArray[np.float64]) -> Point:
+        """Return the same length along both axes: the network sees millimetres."""
+        return self._sure_mm / spacing_mm
 
     @property
     def runs_by(self) -> str:
