@@ -9,8 +9,8 @@ Array = NDArray[np.float64]
 
 HEADINGS = ("in radius", "worst run", "smallest", "middle", "largest", "median radius / error mm")
 EXPLANATION = """\
-Share of the errors within the reported 95 % radius: of all estimates, of the worst run, and of the third of
-the estimates with the smallest, middle and largest radius."""
+Share of the errors within the reported 95 % radius, where one is given: of all estimates, of the worst run,
+and of the third of the estimates with the smallest, middle and largest radius."""
 
 
 def cells(runs: Sequence[tuple[Array, Array]]) -> list[str]:

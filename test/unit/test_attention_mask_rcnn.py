@@ -150,6 +150,15 @@ class TestNetwork:
         assert parameters is None
         assert boxes.tolist() == [[49.5, 49.5, 100.0, 100.0]] * 2
 
+    def test_backbone_of_the_paper_fits_in(self) -> None:
+        torch.manual_seed(0)
+        network = AttentionMaskRcnn(replace(TINY, backbone="resnet50")).eval()
+        region = torch.rand(1, 100, 100)
+        _, looked = network.look(region, region)
+        assert looked.features.shape[1] == TINY.channels
+        _, found = network.find(region, region, network.remember(region))
+        assert found.places_px.shape == (1, TINY.proposals, 2)
+
     def test_there_are_always_as_many_proposals(self, network: Any) -> None:
         _, looked = network.look(torch.zeros(2, 100, 100), torch.zeros(2, 100, 100))
         one_place = looked._replace(boxes=looked.boxes[:, :1].expand_as(looked.boxes))

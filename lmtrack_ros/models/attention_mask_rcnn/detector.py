@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import resnet50
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
-from torchvision.ops import FeaturePyramidNetwork, RoIAlign, clip_boxes_to_image, nms
+from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d, RoIAlign, clip_boxes_to_image, nms
 
 _ROI_PX, _MASK_ROI_PX = 7, 14
 _STRIDE = 4
@@ -21,6 +22,9 @@ _STRIDE = 4
 _BEFORE_SUPPRESSION, _SUPPRESSED_OVERLAP = 32, 0.7
 _ANCHOR_SIZES = (0.8, 1.25)
 """By level of the pyramid, relative to a landmark's box."""
+_RESNET_LEVELS = {f"layer{number + 1}": str(number) for number in range(4)}
+_RESNET_CHANNELS = [256, 512, 1024, 2048]
+"""Of ResNet-50's four stages, from which the pyramid is built."""
 
 
 class Looked(NamedTuple):
@@ -87,7 +91,8 @@ class _GreyResNet(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = resnet_fpn_backbone(backbone_name="resnet50", weights=None, trainable_layers=5)
+        network = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
+        self.body = BackboneWithFPN(network, _RESNET_LEVELS, _RESNET_CHANNELS, channels)
         self.out_channels = channels
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
