@@ -27,7 +27,7 @@ from lmtrack_ros.evaluation.studies import Order
 from lmtrack_ros.evaluation.tracker_settings import tracker_parameters
 from lmtrack_ros.evaluation.tracking_picture import Cumulated, draw_errors
 from lmtrack_ros.models import find_model
-from lmtrack_ros.models.following import NETWORK
+from lmtrack_ros.models.following import ASTRAY, CONTINUED, DOUBTED, NETWORK, REFINED, UNVERIFIED
 from lmtrack_ros.models.template_matching.parameters import TemplateMatchingParameters
 from lmtrack_ros.models.template_matching.tracker import TemplateMatchingTracker
 from lmtrack_ros.models.tracking import Measurement
@@ -53,6 +53,9 @@ _SIGNALS = (0.4, 2.0)
 """Relative to the tissue: dark, bright."""
 _BESIDE_MM = (12.0, 20.0)
 """How far a target is from the landmark that it moves with."""
+
+_REPORTED = (REFINED, DOUBTED, CONTINUED, UNVERIFIED, ASTRAY)
+"""Kinds of measurement that are reported where there is refinement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,12 +270,12 @@ def _page(
         "",
         "## What refinement did",
         "",
-        "Share of the estimates from the first frame that were refined near the network's place, the same in",
-        "doubt, refined near the last place because the network's led to nothing, or not believed at all;",
-        "and how far that moved the result.",
+        "Share of the estimates from the first frame that were refined near the network's place, or while the",
+        "network was not sure, refined near the last place because the network's led to nothing, carried",
+        "along with the tissue, or not known to be the landmark; and how far that moved the result.",
         "",
-        "| recording | refined | doubted | continued | unverified | median move px | 95 % move px |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        f"| recording | {' | '.join(_REPORTED)} | median move px | 95 % move px |",
+        f"|---|{'--:|' * (len(_REPORTED) + 2)}",
         *_refinement_rows(watched),
         "",
     ]
@@ -337,8 +340,6 @@ def _refinement_rows(watched: Mapping[str, _Watched]) -> Iterator[str]:
         total = sum(tracker.kinds.values())
         if NETWORK in tracker.kinds or not total:
             continue
-        shares = " | ".join(
-            f"{tracker.kinds[kind] / total:.1%}" for kind in ("refined", "doubted", "continued", "unverified")
-        )
+        shares = " | ".join(f"{tracker.kinds[kind] / total:.1%}" for kind in _REPORTED)
         median_px, p95_px = np.percentile(moved, (50, 95))
         yield f"| {name.partition(' · ')[2]} | {shares} | {median_px:.2f} | {p95_px:.2f} |"
