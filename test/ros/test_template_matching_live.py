@@ -38,6 +38,8 @@ CINE_LIVER = ROOT.parent / "shared/data/cine_liver"
 LMTRACK = [sys.executable, "-m", "lmtrack_ros.cli.main"]
 EAGER = {"backend": "eager", "device": "cpu"}
 PHANTOM = open_phantom("mr", PhantomParameters())
+SURE_MM = 100.0
+"""With which a network that was not trained counts as sure."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def frames() -> list[Frame]:
 @pytest.fixture
 def configuration(tmp_path: Path, weights: str) -> Path:
     """The configuration for MR, with this tracker and these weights."""
-    return written(tmp_path, weights=weights, inference=EAGER)
+    return written(tmp_path, weights=weights, inference=EAGER, sure_mm=SURE_MM)
 
 
 def written(folder: Path, **parameters: Any) -> Path:
@@ -109,6 +111,7 @@ def test_node_follows_what_the_service_marks(ros: Any, weights: str, frames: lis
         tracker="template_matching",
         template_matching__weights=weights,
         template_matching__inference__backend="eager",
+        template_matching__sure_mm=SURE_MM,
     )
     landmarks, images = ros.listen("landmarks"), ros.publisher("image")
     geometries = ros.publisher("image_geometry")

@@ -21,7 +21,7 @@ from lmtrack_ros.core.errors import UserError  # noqa: E402
 from lmtrack_ros.core.geometry import ImageGeometry  # noqa: E402
 from lmtrack_ros.core.records import Frame, Landmark, LandmarkSet, Status  # noqa: E402
 from lmtrack_ros.inference import InferenceParameters  # noqa: E402
-from lmtrack_ros.models.following import ASTRAY, CONTINUED, DOUBTED  # noqa: E402
+from lmtrack_ros.models.following import ASTRAY, CONTINUED  # noqa: E402
 from lmtrack_ros.models.template_matching.matcher import Matcher  # noqa: E402
 from lmtrack_ros.models.template_matching.tracker import TemplateMatchingTracker  # noqa: E402
 from lmtrack_ros.phantoms import PhantomParameters, open_phantom  # noqa: E402
@@ -253,7 +253,7 @@ def test_after_noise_it_is_found_where_it_was(make: Make, monkeypatch: pytest.Mo
     for measured in tracker.measure(replace(FIRST, image=noise)):
         assert measured[-1].kind == ASTRAY
     for landmark, measured in zip(LANDMARKS, tracker.measure(FIRST), strict=True):
-        assert measured[-1].kind in (CONTINUED, DOUBTED)
+        assert measured[-1].kind == ASTRAY
         np.testing.assert_allclose(measured[-1].uv_px, landmark.uv_px, atol=1.0)
 
 
