@@ -119,10 +119,10 @@ class Follower:
             if carried_px is None or self._away_mm(near.uv_px, carried_px) > _SLIP_MM:
                 self._lose()
             return self._verified(CONTINUED, near)
-        for candidate in (found, self._sought(refiner, image)):
-            if candidate.accepted and self._likeness(candidate) >= _FAMILIAR_SHARE:
-                self._lose()
-                return self._verified(CONTINUED, candidate)
+        candidate = found if self._is_familiar(found) else self._sought(refiner, image)
+        if self._is_familiar(candidate):
+            self._lose()
+            return self._verified(CONTINUED, candidate)
         if carried_px is None:
             self._lose()
             if found.accepted:
@@ -159,6 +159,9 @@ class Follower:
 
     def _lose(self) -> None:
         self._is_known, self._settled = False, 0
+
+    def _is_familiar(self, refined: Refined) -> bool:
+        return refined.accepted and self._likeness(refined) >= _FAMILIAR_SHARE
 
     def _likeness(self, refined: Refined) -> float:
         """Return how similar it is to what was marked, in parts of what is usual."""
