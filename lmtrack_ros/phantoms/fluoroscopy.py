@@ -5,7 +5,10 @@ second) is that of the XCAT study of coarse-to-fine tumour localisation, section
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +19,14 @@ from lmtrack_ros.phantoms.deformation import BodyState
 from lmtrack_ros.phantoms.motion import MotionRange
 from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, Preset, preset_of
 from lmtrack_ros.phantoms.xray.chest_ct import ct_chest
-from lmtrack_ros.phantoms.xray.projector import Projector, projection_geometry
+from lmtrack_ros.phantoms.xray.projector import (
+    Body,
+    Picture,
+    Projector,
+    Slices,
+    Tumor,
+    projection_geometry,
+)
 from lmtrack_ros.phantoms.xray.radiograph import Detector, Display
 from lmtrack_ros.phantoms.xray.thorax import KILOVOLT, thorax
 
@@ -26,6 +36,7 @@ _RADIOGRAPH_LANDMARKS = (
     *(f"{name}_{side}" for name in ("apex", "clavicle", "rib_6", "dome") for side in ("right", "left")),
 )
 _MASK_MM = 3.0  # of tumour in a ray, for a pixel to show it
+_HIDDEN_MM = {"bone": 3.0, "mediastinum": 30.0}  # of it in a ray, for what is there to be hidden
 _DRIFT_PERIOD_S = 40.0  # of the tube's output
 _PULSE_VARIATION = 0.01  # standard deviation of a pulse's output, of the mean
 _VOXEL_PX = 0.8
@@ -102,6 +113,32 @@ PRESETS = {
 """The first is the default."""
 
 
+class _Chest:
+    """What is projected of a patient whatever the tumour; the last projection is kept."""
+
+    def __init__(self, projector: Projector, body: Body) -> None:
+        self._projector = projector
+        self._body = body
+        self._layers = [projector.cut(layer) for layer in (body.organs, body.wall)]
+        self._last: tuple[tuple[Any, ...], Picture] | None = None
+
+    def integrals(self, state: BodyState, couch_mm: Array) -> Picture:
+        """Return the (H, W) line integrals."""
+        key = (*state.diaphragm_mm, state.inhaled, state.contracted, *couch_mm)
+        if self._last is None or self._last[0] != key:
+            organs, wall = (self._projector.project(layer, state, couch_mm) for layer in self._layers)
+            self._last = key, organs + wall
+        return self._last[1]
+
+    @cached_property
+    def _hiding(self) -> dict[str, Slices]:
+        return {name: self._projector.cut(layer) for name, layer in self._body.hiding.items()}
+
+    def hiding_mm(self, state: BodyState) -> dict[str, Picture]:
+        """Return how much of what may hide a tumour is in the (H, W) rays."""
+        return {name: self._projector.project(cut, state, np.zeros(3)) for name, cut in self._hiding.items()}
+
+
 class FluoroscopyPhantom(Phantom):
     """A chest whose lungs slide along the ribs, with a tumour, seen by an X-ray imager.
 
@@ -133,18 +170,71 @@ class FluoroscopyPhantom(Phantom):
         self._preset = preset
         self._drift = rng.uniform(0.0, 0.02), rng.uniform(0.0, 2 * np.pi)
         self._projector = Projector(self._body.deformation, geometry, preset.size_px)
-        self._layers = [self._projector.cut(layer) for layer in (self._body.organs, self._body.wall)]
-        self._tumor = self._projector.cut(self._body.tumor)
+        self._chest = _Chest(self._projector, self._body)
+        self._tumor_amplitude = 1.0
+        self._cut_tumor()
+
+    def with_tumor(
+        self, number: int, diameters_mm: tuple[float, float], amplitude: float = 1.0
+    ) -> "FluoroscopyPhantom":
+        """Return the same patient, who breathes as before, with another tumour.
+
+        What both share is projected once if they are rendered by turns.
+
+        Args:
+            number: of the tumour; each number is another size and place.
+            diameters_mm: within what its size lies.
+            amplitude: of its motion, of that of the tissue in which it is.
+        """
+        tumor = self._body.draw_tumor(np.random.default_rng((self._seed, 5, number)), diameters_mm)
+        return self._with(tumor, amplitude)
+
+    def without_tumor(self) -> "FluoroscopyPhantom":
+        """Return the same patient before the disease: there is no such landmark, and its mask is empty."""
+        return self._with(None, 1.0)
+
+    def _with(self, tumor: Tumor | None, amplitude: float) -> "FluoroscopyPhantom":
+        other = copy(self)
+        in_organs = dict(self._body.in_organs)
+        in_organs.pop("tumor", None)
+        if tumor is not None:
+            in_organs["tumor"] = tumor.center_mm
+        other._body = replace(self._body, tumor=tumor, in_organs=in_organs)
+        other._tumor_amplitude = amplitude
+        other._cut_tumor()
+        return other
+
+    def _cut_tumor(self) -> None:
+        self._lump = self._projector.cut(self._body.lump())
+        self._solid = self._projector.cut(self._body.solid())
+
+    @property
+    def tumor(self) -> Tumor | None:
+        """Size, and place at mean breath, of the tumour if there is one."""
+        return self._body.tumor
 
     def positions_mm(self, time_s: float) -> Mapping[str, Array]:
         """Return the (3,) position of every landmark at one moment, the couch at zero, in isocenter, mm."""
         placed = self._body.positions_mm(BodyState.at(self.motion, time_s))
-        return {name: placed[name] for name in self._preset.landmarks}
+        if "tumor" in placed:
+            placed["tumor"] = self._body.positions_mm(self._tumor_state(time_s))["tumor"]
+        return {name: placed[name] for name in self._preset.landmarks if name in placed}
+
+    def hidden(self, time_s: float) -> Mapping[str, float]:
+        """Return which share of the tumour's pixels lies over bone, and over the mediastinum, if known."""
+        if self.tumor is None:
+            return {}
+        mask = self.masks(time_s)["tumor"]
+        thickness_mm = self._chest.hiding_mm(BodyState.at(self.motion, time_s))
+        return {name: float((thickness_mm[name] > _HIDDEN_MM[name])[mask].mean()) for name in thickness_mm}
+
+    def _tumor_state(self, time_s: float) -> BodyState:
+        state = BodyState.at(self.motion, time_s)
+        return state._replace(diaphragm_mm=self._tumor_amplitude * state.diaphragm_mm)
 
     def _image(self, time_s: float, couch_mm: Array) -> NDArray[np.uint8]:
-        state = BodyState.at(self.motion, time_s)
-        integrals = self._projector.project(self._layers[0], state, couch_mm)
-        integrals += self._projector.project(self._layers[1], state, couch_mm)
+        integrals = self._chest.integrals(BodyState.at(self.motion, time_s), couch_mm)
+        integrals = integrals + self._projector.project(self._lump, self._tumor_state(time_s), couch_mm)
         noise = self._noise(time_s)
         pixel_mm = self.geometry.plane_spacing_mm[0]
         signal = self._preset.detector.expose(integrals, pixel_mm, noise)
@@ -155,5 +245,5 @@ class FluoroscopyPhantom(Phantom):
         return self._preset.display.grey(signal)
 
     def _masks(self, time_s: float, couch_mm: Array) -> Mapping[str, NDArray[np.bool_]]:
-        inside = self._projector.project(self._tumor, BodyState.at(self.motion, time_s), couch_mm)
+        inside = self._projector.project(self._solid, self._tumor_state(time_s), couch_mm)
         return {"tumor": inside > _MASK_MM}

@@ -116,7 +116,7 @@ class PortalPhantom(Phantom):
         placed = np.eye(4) if preset.is_reference else self.setup_error
         self._body = body.placed(placed)
         self._projector = Projector(self._body.deformation, geometry, _SIZE_PX, placed)
-        self._layers = [self._projector.cut(layer) for layer in (body.organs, body.wall)]
+        self._layers = [self._projector.cut(layer) for layer in (body.organs, body.wall, body.lump())]
         self._beam = _beam(geometry.plane_spacing_mm[0], rng)
 
     def positions_mm(self, time_s: float) -> Mapping[str, Array]:

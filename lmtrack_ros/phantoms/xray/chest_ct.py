@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.phantoms.deformation import Deformation
-from lmtrack_ros.phantoms.xray.projector import Body, Layer
-from lmtrack_ros.phantoms.xray.solids import Grid, Volume, add_ellipsoid
+from lmtrack_ros.phantoms.xray.projector import Body, Layer, Tumor
+from lmtrack_ros.phantoms.xray.solids import Grid, Volume
 from lmtrack_ros.phantoms.xray.thorax import Beam
 
 # labels of TotalSegmentator
@@ -32,6 +32,7 @@ _CONTRAST_AGENT_HU = 60.0  # brighter organs hold contrast agent, which nobody h
 _PAD_MM = 60.0  # mirrored at neck and abdomen, where the scan ends
 _CENTER_MM = (0.0, -20.0, 0.0)  # of the scan in isocenter, so that the shoulders are in the picture
 _CLOSING_PX = 19  # joins the organs across the fat between them
+_TUMOR_MM = (20.0, 40.0)  # diameters
 
 
 class _Scan(NamedTuple):
@@ -57,10 +58,11 @@ def ct_chest(rng: np.random.Generator, beam: Beam, chest_mm: tuple[float, float]
     ).astype(np.float32)
     organs = scan.slides * (attenuation - np.float32(beam.soft))
     wall = attenuation - organs
-    center, radii = _place_tumor(scan, rng)
-    tumor = np.zeros_like(organs)
-    add_ellipsoid(scan.grid, tumor, center, radii)
-    organs *= 1.0 - tumor
+
+    def draw_tumor(rng: np.random.Generator, diameters_mm: tuple[float, float]) -> Tumor:
+        return _draw_tumor(scan, rng, diameters_mm)
+
+    tumor = draw_tumor(rng, _TUMOR_MM)
     in_wall = {f"spinous_process_{name}": _spinous_process(scan, label) for name, label in _THORACIC.items()}
     in_wall["sternal_angle"] = _sternal_angle(scan)
     clavicle = _points(scan, _RIGHT_CLAVICLE)
@@ -80,10 +82,12 @@ def ct_chest(rng: np.random.Generator, beam: Beam, chest_mm: tuple[float, float]
     return Body(
         Layer(grid, organs, True),
         Layer(grid, wall, False),
-        Layer(grid, tumor, True),
         deformation,
-        in_organs={"tumor": center, "tracheal_bifurcation": _carina(scan), "dome_right": dome},
+        in_organs={"tumor": tumor.center_mm, "tracheal_bifurcation": _carina(scan), "dome_right": dome},
         in_wall=in_wall,
+        draw_tumor=draw_tumor,
+        tumor=tumor,
+        hiding={},
     )
 
 
@@ -195,13 +199,14 @@ def _sternal_angle(scan: _Scan) -> Array:
     return np.array([level[:, 0].mean(), y, level[:, 2].max()])
 
 
-def _place_tumor(scan: _Scan, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Return the (3,) centre of a tumour of 20 to 40 mm in a lobe, and its (3,) half axes."""
-    radii = np.clip(np.full(3, rng.uniform(10.0, 20.0)) * rng.uniform(0.85, 1.15, 3), 10.0, 20.0)
+def _draw_tumor(scan: _Scan, rng: np.random.Generator, diameters_mm: tuple[float, float]) -> Tumor:
+    """Return a tumour in a lobe."""
+    least, most = diameters_mm[0] / 2, diameters_mm[1] / 2
+    radii = np.clip(np.full(3, rng.uniform(least, most)) * rng.uniform(0.85, 1.15, 3), least, most)
     lobe = _points(scan, int(rng.choice(_LUNGS)))
     around = np.concatenate([np.eye(3), -np.eye(3)]) * 0.55 * radii
     while True:
         center = lobe[rng.integers(len(lobe))]
         index = np.round(scan.grid.index(center + around)).astype(int)
         if np.isin(scan.labels[tuple(index.T)], _LUNGS).all():
-            return center, radii
+            return Tumor(center, radii)

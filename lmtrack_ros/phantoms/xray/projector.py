@@ -15,9 +15,9 @@ same formula projects the landmarks, so they are exact. Attenuation is kept alon
 pulled thicker gets thinner material.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ from lmtrack_ros.core import frames
 from lmtrack_ros.core.frames import Array, View
 from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
 from lmtrack_ros.phantoms.deformation import CLOSE_MM, MOST_STEPS, BodyState, Deformation, Weights
-from lmtrack_ros.phantoms.xray.solids import Grid, Volume
+from lmtrack_ros.phantoms.xray.solids import Grid, Volume, add_ellipsoid
 
 Picture = NDArray[np.float32]
 
@@ -54,24 +54,56 @@ class Layer(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Tumor:
+    """An ellipsoid of soft tissue in a lung.
+
+    Attributes:
+        center_mm: (3,) in isocenter at mean breath.
+        radii_mm: (3,) half axes.
+    """
+
+    center_mm: Array
+    radii_mm: Array
+
+
+DrawTumor: TypeAlias = Callable[[np.random.Generator, tuple[float, float]], Tumor]
+
+
+@dataclass(frozen=True)
 class Body:
     """A patient's attenuation, how it deforms, and the points that are followed.
 
     Attributes:
-        organs: layer that slides along the chest wall.
+        organs: layer that slides along the chest wall, without the tumour.
         wall: layer of chest wall, spine and what else the breath does not carry along.
-        tumor: where the tumour, which is in the organs, lies: 1 inside, for the mask.
         deformation: of both.
         in_organs: (3,) position by name of landmarks of the organs, isocenter at mean breath.
         in_wall: likewise of the wall.
+        draw_tumor: returns a tumour of a diameter within a range, somewhere in the lungs.
+        tumor: its own, if it has one.
+        hiding: what a tumour may be hidden by, by name: 1 inside.
     """
 
     organs: Layer
     wall: Layer
-    tumor: Layer
     deformation: Deformation
     in_organs: dict[str, Array]
     in_wall: dict[str, Array]
+    draw_tumor: DrawTumor
+    tumor: Tumor | None
+    hiding: Mapping[str, Layer]
+
+    def solid(self) -> Layer:
+        """Return where the tumour is: 1 inside."""
+        inside = np.zeros_like(self.organs.attenuation)
+        if self.tumor is not None:
+            add_ellipsoid(self.organs.grid, inside, self.tumor.center_mm, self.tumor.radii_mm)
+        return self.organs._replace(attenuation=inside)
+
+    def lump(self) -> Layer:
+        """Return the attenuation that the tumour adds to the lung it has grown in."""
+        solid = self.solid()
+        return solid._replace(attenuation=-self.organs.attenuation * solid.attenuation)
 
     def placed(self, pose: Array) -> "Body":
         """Return the body with its landmarks moved by a (4, 4) rigid transform; the layers stay."""

@@ -1,6 +1,5 @@
 """Simulated chests: each seed is another patient of another size and shape, with a tumour in a lung."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +7,7 @@ from scipy import ndimage
 
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.phantoms.deformation import Deformation
-from lmtrack_ros.phantoms.xray.projector import Body, Layer
+from lmtrack_ros.phantoms.xray.projector import Body, Layer, Tumor
 from lmtrack_ros.phantoms.xray.skeleton import Cage, skeleton
 from lmtrack_ros.phantoms.xray.solids import Grid, Volume, add_ellipsoid, add_tube, curve, ellipsoid
 from lmtrack_ros.phantoms.xray.trees import airways, grow_vessels
@@ -19,6 +18,7 @@ _ORGANS_CENTER_MM = (0.0, -5.0, 0.0)
 _DOME_MM = (62.0, 22.0)  # where the diaphragm is highest: from the middle, to the front
 _APEX_MM = (46.0, -22.0)  # where a lung is highest: likewise
 _SIDES = (-1.0, 1.0)  # the patient's right, left
+_TUMOR_MM = (20.0, 40.0)  # diameters
 
 
 class Beam(NamedTuple):
@@ -39,19 +39,6 @@ PLANNING = Beam(soft=0.0226, fat=0.0196, lung=0.0057, spongy_bone=0.036, cortica
 
 MEGAVOLT = Beam(soft=0.0049, fat=0.0046, lung=0.00125, spongy_bone=0.0056, cortical_bone=0.0084)
 """6 MV, about 1.9 MeV: attenuation follows the density of electrons, bone hardly stands out."""
-
-
-@dataclass(frozen=True)
-class Tumor:
-    """An ellipsoid of soft tissue in a lung.
-
-    Attributes:
-        center_mm: (3,) in isocenter at mean breath.
-        radii_mm: (3,) half axes.
-    """
-
-    center_mm: Array
-    radii_mm: Array
 
 
 def thorax(
@@ -85,7 +72,7 @@ def thorax(
     domes_mm[1] = domes_mm[0] - rng.uniform(6.0, 18.0)
     bones = skeleton(whole, cage, arms_raised, rng)
     heart_mm = np.array([22.0, domes_mm[1] + 42.0, 24.0]) + rng.normal(0.0, 3.0, 3)
-    lungs, outside_lung_mm = _lungs(grid, cage, domes_mm, heart_mm, rng)
+    lungs, outside_lung_mm, mediastinum = _lungs(grid, cage, domes_mm, heart_mm, rng)
 
     organs = (beam.lung - beam.soft) * lungs
     organs *= _texture(grid, cage, rng)
@@ -94,10 +81,11 @@ def thorax(
     for side in _SIDES:
         grow_vessels(grid, vessels, outside_lung_mm, hila[side], rng)
     organs *= 1.0 - vessels
-    lump = _place_tumor(grid, outside_lung_mm, cage, domes_mm, size, rng)
-    tumor = np.zeros_like(organs)
-    add_ellipsoid(grid, tumor, lump.center_mm, lump.radii_mm)
-    organs *= 1.0 - tumor
+
+    def draw_tumor(rng: np.random.Generator, diameters_mm: tuple[float, float]) -> Tumor:
+        return _draw_tumor(grid, outside_lung_mm, cage, domes_mm, size, rng, diameters_mm)
+
+    tumor = draw_tumor(rng, _TUMOR_MM)
     gas = np.zeros_like(organs)
     carina = airways(grid, gas, cage, hila)
     _gas(grid, gas, domes_mm, rng)
@@ -114,14 +102,13 @@ def thorax(
         heart_mm=tuple((heart_mm * size).tolist()),
         heartbeat_mm=rng.uniform(1.0, 2.5),
     )
-    whole, grid = whole.scaled(size), grid.scaled(size)
+    whole, own = whole.scaled(size), grid.scaled(size)
     return Body(
-        Layer(grid, organs, True),
+        Layer(own, organs, True),
         Layer(whole, wall, False),
-        Layer(grid, tumor, True),
         deformation,
         in_organs={
-            "tumor": lump.center_mm * size,
+            "tumor": tumor.center_mm,
             "tracheal_bifurcation": carina * size,
             "dome_right": np.array([-_DOME_MM[0], domes_mm[0], _DOME_MM[1]]) * size,
             "dome_left": np.array([_DOME_MM[0], domes_mm[1], _DOME_MM[1]]) * size,
@@ -129,6 +116,12 @@ def thorax(
             "apex_left": np.array([_APEX_MM[0], cage.apex_mm, _APEX_MM[1]]) * size,
         },
         in_wall={name: point * size for name, point in bones.points_mm.items()},
+        draw_tumor=draw_tumor,
+        tumor=tumor,
+        hiding={
+            "bone": Layer(whole, bones.solid, False),
+            "mediastinum": Layer(own, mediastinum, True),
+        },
     )
 
 
@@ -182,8 +175,13 @@ def _torso(grid: Grid, beam: Beam, cage: Cage, arms_raised: bool, rng: np.random
 
 def _lungs(
     grid: Grid, cage: Cage, domes_mm: Array, heart_mm: Array, rng: np.random.Generator
-) -> tuple[Volume, Volume]:
-    """Return how much of each voxel is lung, and about how far it is outside the lungs, mm."""
+) -> tuple[Volume, Volume, Volume]:
+    """Return lung and mediastinum.
+
+    Returns:
+        How much of each voxel is lung; about how far it is outside the lungs, mm; how much of it is
+        mediastinum.
+    """
     x, y, z = grid.axes_mm()
     share = cage.share(y).astype(np.float32)
     half_width = cage.half_width_mm * np.maximum(share, 0.02)
@@ -202,9 +200,10 @@ def _lungs(
             dome_mm - 44.0 * flat * np.where(side * x > 0, rim, 0.0) - 0.4 * np.maximum(rim - 1.0, 0.0) * 40.0
         )
         outside = np.where(side * x > 0, np.maximum(outside, 0.75 * (dome - y)), outside)
-    outside = np.maximum(outside, -_mediastinum(grid, cage, heart_mm, rng))
+    outside_mediastinum = _mediastinum(grid, cage, heart_mm, rng)
+    outside = np.maximum(outside, -outside_mediastinum)
     outside = outside.astype(np.float32)
-    return grid.filled(outside), outside
+    return grid.filled(outside), outside, grid.filled(outside_mediastinum)
 
 
 def _mediastinum(grid: Grid, cage: Cage, heart_mm: Array, rng: np.random.Generator) -> Volume:
@@ -282,12 +281,19 @@ def _gas(grid: Grid, gas: Volume, domes_mm: Array, rng: np.random.Generator) -> 
     gas[:, -1] = 0.0
 
 
-def _place_tumor(
-    grid: Grid, outside_mm: Volume, cage: Cage, domes_mm: Array, size: Array, rng: np.random.Generator
+def _draw_tumor(
+    grid: Grid,
+    outside_mm: Volume,
+    cage: Cage,
+    domes_mm: Array,
+    size: Array,
+    rng: np.random.Generator,
+    diameters_mm: tuple[float, float],
 ) -> Tumor:
-    """Return a tumour of 20 to 40 mm somewhere inside a lung, at most partly in what bounds it."""
-    radii = np.full(3, rng.uniform(10.0, 20.0)) * rng.uniform(0.85, 1.15, 3)
-    radii = np.clip(radii, 10.0, 20.0) / size
+    """Return a tumour somewhere inside a lung, at most partly in what bounds it, of the patient's size."""
+    least, most = diameters_mm[0] / 2, diameters_mm[1] / 2
+    radii = np.full(3, rng.uniform(least, most)) * rng.uniform(0.85, 1.15, 3)
+    radii = np.clip(radii, least, most) / size
     shape = np.array(grid.shape)
     side = rng.choice(_SIDES)
     while True:
@@ -297,4 +303,4 @@ def _place_tumor(
         center[0] *= side
         at = np.round(grid.index(center)).astype(int)
         if (at >= 0).all() and (at < shape).all() and outside_mm[tuple(at)] < -0.55 * radii.max():
-            return Tumor(center, radii)
+            return Tumor(center * size, radii * size)
