@@ -1,0 +1,53 @@
+"""What is to be chosen of a coarse-to-fine U-Net, and the sizes that are offered."""
+
+from dataclasses import dataclass
+
+from lmtrack_ros.core.parameters import parameter
+from lmtrack_ros.models.model import Configuration
+
+
+@dataclass(frozen=True)
+class CoarseToFineUnetConfiguration(Configuration):
+    """Of generator, critic, losses and optimisation; the defaults are the realtime preset."""
+
+    image_px: int = parameter(128, "side of the images to learn from, px", minimum=32, maximum=1024)
+    pixel_mm: float = parameter(
+        2.93, "pitch of the pixels that images are brought to, in the isocentre plane, mm", minimum=0.1
+    )
+    frames: int = parameter(10, "successive ones that are seen at once, section 3.1.1", minimum=2)
+    step_s: float = parameter(0.5, "between two of them, s; section 4.1", minimum=0.01, maximum=5.0)
+    levels: int = parameter(7, "of the first U-Net, section 3.1.3", minimum=1, maximum=9)
+    refinement_levels: int = parameter(5, "of the second, section 3.1.3", minimum=1, maximum=9)
+    channels: int = parameter(8, "of level 1, and twice as many in each further level", minimum=4)
+    most_channels: int = parameter(64, "of a level", minimum=4)
+    refinement: bool = parameter(True, "add the second U-Net's residual, equation (1)")
+    recurrence: bool = parameter(True, "join frames by convolutional LSTMs, section 3.2")
+    adversarial: bool = parameter(True, "train against a critic, equation (4)")
+    critic_levels: int = parameter(5, "of the critic: fewer than the generator's", minimum=1, maximum=9)
+    critic_channels: int = parameter(8, "of the critic's level 1", minimum=4)
+    gradient_penalty: float = parameter(10.0, "λ of equation (4)", minimum=0.0)
+    generator_steps: int = parameter(2, "for each of the critic, section 3.3", minimum=1)
+    l1_weight: float = parameter(100.0, "of equation (6) in equation (9)", minimum=0.0)
+    ssim_weight: float = parameter(1.0, "of equation (7) in equation (9)", minimum=0.0)
+    iou_weight: float = parameter(1.0, "of equation (8) in equation (9)", minimum=0.0)
+    coarse_weight: float = parameter(
+        100.0, "of the coarse mask's cross entropy, as in BASNet; the paper does not say any", minimum=0.0
+    )
+    windows_per_step: int = parameter(4, "in a batch", minimum=1)
+    steps_per_epoch: int = parameter(250, "rounds of generator steps and a critic step", minimum=1)
+    learning_rate: float = parameter(1e-3, "of Adam, at first", minimum=0.0)
+    decay: float = parameter(0.85, "factor of the learning rate after each epoch", minimum=0.0, maximum=1.0)
+
+    def __post_init__(self) -> None:
+        deepest = max(self.levels, self.refinement_levels)
+        if self.image_px % 2**deepest:
+            raise ValueError(f"image_px must be a multiple of {2**deepest} for {deepest} levels")
+
+
+REALTIME = CoarseToFineUnetConfiguration(epochs=20)
+
+PAPER = CoarseToFineUnetConfiguration(
+    epochs=200, image_px=256, pixel_mm=1.47, channels=64, most_channels=512, critic_channels=64,
+    coarse_weight=0.0, learning_rate=2e-4, decay=1.0,
+)  # fmt: skip
+"""Sizes that the paper does not say are those of DCGAN and pix2pix, on which it builds."""

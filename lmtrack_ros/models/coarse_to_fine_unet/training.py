@@ -1,0 +1,196 @@
+"""Training of the coarse-to-fine U-Net against a critic (section 3.3)."""
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lmtrack_ros.models.coarse_to_fine_unet.agreement import Agreement, agreement
+from lmtrack_ros.models.coarse_to_fine_unet.configuration import CoarseToFineUnetConfiguration
+from lmtrack_ros.models.coarse_to_fine_unet.critic import Critic
+from lmtrack_ros.models.coarse_to_fine_unet.generator import Generator, triples
+from lmtrack_ros.models.coarse_to_fine_unet.losses import (
+    coarse_loss,
+    critic_loss,
+    deception_loss,
+    iou_loss,
+    l1_loss,
+    ssim_loss,
+)
+from lmtrack_ros.models.coarse_to_fine_unet.populations import clips
+from lmtrack_ros.models.coarse_to_fine_unet.windows import Windows, draw
+from lmtrack_ros.models.parts import Part
+from lmtrack_ros.models.precision import Precision
+from lmtrack_ros.models.trainee import Gathered, Stateful, Trainee, unseen
+
+_GREATEST_GRADIENT = 10.0
+_ADAM = (0.5, 0.9)
+"""Of the gradients' running means, as Gulrajani et al. 2017 use them."""
+_PICTURED = 5
+
+
+class CoarseToFineUnetTrainee(Trainee):
+    """See :class:`.Trainee`; a step is a round: steps of the generator, then one of the critic."""
+
+    configuration: CoarseToFineUnetConfiguration
+    network: Generator
+
+    def __init__(
+        self,
+        configuration: CoarseToFineUnetConfiguration,
+        data: tuple[str, ...],
+        seed: int,
+        device: torch.device,
+        gathered: Gathered = unseen,
+    ) -> None:
+        super().__init__(configuration, data, seed, device, gathered)
+        c = configuration
+        self.network = Generator(c).to(device)
+        self._critic = Critic(c).to(device)
+        self._optimiser = torch.optim.Adam(self.network.parameters(), lr=c.learning_rate, betas=_ADAM)
+        self._of_critic = torch.optim.Adam(self._critic.parameters(), lr=c.learning_rate, betas=_ADAM)
+        self._schedules = [
+            torch.optim.lr_scheduler.ExponentialLR(optimiser, c.decay)
+            for optimiser in (self._optimiser, self._of_critic)
+        ]
+        self._precision, self._precision_of_critic = Precision(device), Precision(device)
+        self._clips = {part: clips(data, part, c, gathered) for part in Part}
+        self.steps_per_epoch = c.steps_per_epoch
+
+    def stateful(self) -> Mapping[str, Stateful]:
+        """Return what a step changes."""
+        return {
+            "network": self.network,
+            "critic": self._critic,
+            "optimiser": self._optimiser,
+            "optimiser of critic": self._of_critic,
+            "schedule": self._schedules[0],
+            "schedule of critic": self._schedules[1],
+            "precision": self._precision,
+            "precision of critic": self._precision_of_critic,
+        }
+
+    def step(self, index: int) -> Mapping[str, float]:
+        """Take the steps of one round, each on windows drawn by chance; returns the last losses."""
+        self.network.train()
+        losses: dict[str, float] = {}
+        for _ in range(self.configuration.generator_steps):
+            losses |= self._teach_generator(self._drawn())
+        if self.configuration.adversarial:
+            losses["critic"] = self._teach_critic(self._drawn())
+        return losses
+
+    def _drawn(self) -> Windows:
+        c = self.configuration
+        return draw(self._clips[Part.TRAINING], c.windows_per_step, c.frames, self.device)
+
+    def _teach_generator(self, windows: Windows) -> dict[str, float]:
+        """Take one step on equation (9); the critic stays as it is."""
+        c = self.configuration
+        prediction = self.network(triples(windows.frames))
+        found = torch.sigmoid(prediction.refined)
+        losses = {
+            "l1": c.l1_weight * l1_loss(found, windows.masks),
+            "ssim": c.ssim_weight * ssim_loss(found, windows.masks),
+            "iou": c.iou_weight * iou_loss(found, windows.masks),
+            "coarse": c.coarse_weight * coarse_loss(prediction.coarse, windows.masks),
+        }
+        if c.adversarial:
+            self._critic.requires_grad_(False)
+            losses["gan"] = deception_loss(self._critic, found)
+            self._critic.requires_grad_(True)
+        self._precision.step(torch.stack(list(losses.values())).sum(), self._optimiser, _GREATEST_GRADIENT)
+        return {name: loss.item() for name, loss in losses.items()}
+
+    def _teach_critic(self, windows: Windows) -> float:
+        """Take one step on equation (4); the generator stays as it is."""
+        with torch.no_grad():
+            found = self._found(windows)
+        shares = torch.rand(len(found), device=self.device)
+        loss = critic_loss(self._critic, found, windows.masks, shares, self.configuration.gradient_penalty)
+        self._precision_of_critic.step(loss, self._of_critic, _GREATEST_GRADIENT)
+        return loss.item()
+
+    def _found(self, windows: Windows) -> Tensor:
+        return torch.sigmoid(self.network(triples(windows.frames)).refined)
+
+    def end_epoch(self) -> None:
+        """Lower the learning rates."""
+        for schedule in self._schedules:
+            schedule.step()
+
+    def validate(self) -> Mapping[str, float]:
+        """Return how the masks of the validation set agree with the true ones."""
+        return self._measure(Part.VALIDATION)
+
+    def scores(self) -> Mapping[str, float]:
+        """Return the same of the test set."""
+        return self._measure(Part.TEST)
+
+    def _measure(self, part: Part) -> Mapping[str, float]:
+        c = self.configuration
+        every: list[Agreement] = []
+        newest: list[Agreement] = []
+        empty: list[float] = []
+        for clip in self._clips[part]:
+            frames, masks = clip.window(0, c.frames)
+            found = self._outputs(frames)
+            if not masks.any():
+                empty.append(float((found > 0.5).flatten(1).any(1).float().mean()))
+                continue
+            every.append(agreement(found, masks, clip.spacing_mm))
+            newest.append(agreement(found[-1:], masks[-1:], clip.spacing_mm))
+        return {
+            "one_less_iou": 1 - float(np.mean(np.concatenate([one.iou for one in every]))),
+            **_said(every, ""),
+            **_said(newest, "newest_"),
+            "seen_without_tumour": float(np.mean(empty)) if empty else 0.0,
+        }
+
+    @torch.no_grad()
+    def _outputs(self, frames: Tensor) -> Tensor:
+        """Return (N, S, S) outputs for (N, S, S) frames."""
+        self.network.eval()
+        output = self.network(triples(frames[None].to(self.device))).refined
+        return torch.sigmoid(output)[0, :, 0].cpu()
+
+    def picture(self) -> NDArray[np.uint8]:
+        """Return frames with the true outline (green) and the found one (red)."""
+        clips = self._clips[Part.VALIDATION]
+        shown = []
+        for number in torch.linspace(0, len(clips) - 1, _PICTURED).long().tolist():
+            frames, masks = clips[number].window(0, self.configuration.frames)
+            found = self._outputs(frames)
+            shown.append(_pictured(frames[-1].numpy(), masks[-1].numpy(), found[-1].numpy()))
+        return np.hstack(shown)
+
+    def split(self) -> Mapping[str, str]:
+        """Return what is in each part."""
+        said = {part.value: f"{len(clips)} sequences" for part, clips in self._clips.items()}
+        return {**said, "calibration": "none of these"}
+
+
+def _said(of: Sequence[Agreement], prefix: str) -> dict[str, float]:
+    away = np.abs(np.concatenate([one.away_mm for one in of]))
+    found = np.isfinite(away).all(axis=1)
+    return {
+        f"{prefix}dice": float(np.mean(np.concatenate([one.dice for one in of]))),
+        f"{prefix}vertical_mm": float(away[found, 1].mean()) if found.any() else float("nan"),
+        f"{prefix}horizontal_mm": float(away[found, 0].mean()) if found.any() else float("nan"),
+        f"{prefix}nothing_found": float(1 - found.mean()),
+    }
+
+
+def _pictured(
+    frame: NDArray[np.float32], true: NDArray[np.float32], found: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    large = cv2.resize(np.clip(frame * 255, 0, 255).astype(np.uint8), None, fx=2, fy=2)
+    picture = cv2.cvtColor(large, cv2.COLOR_GRAY2RGB)
+    for mask, colour in ((true, (0, 200, 0)), (found, (220, 0, 0))):
+        inside = cv2.resize((mask > 0.5).astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+        outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, outlines, -1, colour, 1)
+    return np.asarray(picture, np.uint8)

@@ -1,0 +1,186 @@
+"""Training of the coarse-to-fine U-Net: windows, the order of its steps, and that it can go on anywhere."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from lmtrack_ros.models.coarse_to_fine_unet import training  # noqa: E402
+from lmtrack_ros.models.coarse_to_fine_unet.agreement import agreement, centroids  # noqa: E402
+from lmtrack_ros.models.coarse_to_fine_unet.configuration import CoarseToFineUnetConfiguration  # noqa: E402
+from lmtrack_ros.models.coarse_to_fine_unet.training import CoarseToFineUnetTrainee  # noqa: E402
+from lmtrack_ros.models.coarse_to_fine_unet.windows import Clip, clip, draw  # noqa: E402
+from lmtrack_ros.models.randomness import seed_all  # noqa: E402
+
+TINY = CoarseToFineUnetConfiguration(
+    image_px=32,
+    frames=4,
+    levels=4,
+    refinement_levels=3,
+    channels=4,
+    most_channels=16,
+    critic_levels=2,
+    windows_per_step=2,
+    steps_per_epoch=2,
+)
+CPU = torch.device("cpu")
+
+
+def moving_disc(frames: int, seed: int, *, is_cycle: bool = False, radius: float = 5.0) -> Clip:
+    """Return a bright disc that moves up and down over noise."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:40, :48]
+    images, masks = [], []
+    for number in range(frames):
+        row = 20 + 8 * np.sin(2 * np.pi * number / 6)
+        mask = (rows - row) ** 2 + (columns - 24) ** 2 < radius**2
+        masks.append(mask)
+        images.append((60 + 90 * mask + rng.normal(0, 8, mask.shape)).clip(0, 255).astype(np.uint8))
+    return clip(np.stack(images), np.stack(masks), 32, 2.0, is_cycle=is_cycle)
+
+
+CLIPS = [moving_disc(9, 0), moving_disc(6, 1, is_cycle=True), moving_disc(9, 2, radius=0.0)]
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(training, "clips", lambda *_: CLIPS)
+
+    def trainee(**changes: Any) -> CoarseToFineUnetTrainee:
+        seed_all(0, 0)
+        return CoarseToFineUnetTrainee(replace(TINY, **changes), ("group",), 0, CPU)
+
+    return trainee
+
+
+def test_whole_image_is_in_the_square_with_its_mask() -> None:
+    one = CLIPS[0]
+    assert one.frames.shape == (9, 32, 32)
+    assert one.spacing_mm == pytest.approx(2.0 * 48 / 32)
+    frames, masks = one.window(2, 4)
+    for frame, mask in zip(frames, masks, strict=True):
+        assert frame[mask > 0].mean() > frame[mask == 0].mean() + 0.4
+    # 5 px of 48 across are 5 * 32 / 48 px; the middle of the image is that of the square
+    assert masks[0].sum() == pytest.approx(np.pi * (5 * 32 / 48) ** 2, rel=0.15)
+    assert centroids(masks)[0, 0].item() == pytest.approx((24 + 0.5) * 32 / 48 - 0.5, abs=0.3)
+
+
+def test_cycle_goes_on_with_its_first_frame() -> None:
+    cycle = CLIPS[1]
+    assert cycle.starts(4) == 6
+    frames, _ = cycle.window(4, 4)
+    again, _ = cycle.window(0, 2)
+    assert torch.equal(frames[2:], again)
+    assert CLIPS[0].starts(4) == 6
+
+
+def test_windows_vary_pictures_and_masks_alike() -> None:
+    torch.manual_seed(0)
+    windows = draw(CLIPS[:2], 24, 4, CPU)
+    assert windows.frames.shape == (24, 4, 32, 32)
+    assert windows.masks.shape == (24, 4, 1, 32, 32)
+    assert set(windows.masks.unique().tolist()) == {0.0, 1.0}
+    darker = 0
+    for frames, masks in zip(windows.frames, windows.masks[:, :, 0], strict=True):
+        contrast = frames[masks > 0].mean() - frames[masks == 0].mean()
+        # shown as a negative, or not
+        darker += int(contrast < 0)
+        assert abs(contrast) > 0.05
+        assert (masks.flatten(1).sum(1) > 5).all()
+    assert 1 <= darker <= 14
+    torch.manual_seed(0)
+    assert torch.equal(draw(CLIPS[:2], 24, 4, CPU).frames, windows.frames)
+
+
+def test_agreement_counts_pixels_and_measures_centres() -> None:
+    truth, found = torch.zeros(2, 8, 8), torch.zeros(2, 8, 8)
+    truth[:, 2:4, 2:4] = 1.0
+    found[0, 3:5, 2:4] = 0.9
+    found[0, 7, 7] = 0.4
+    of = agreement(found, truth, 2.0)
+    assert of.iou[0] == pytest.approx(2 / 6)
+    assert of.dice[0] == pytest.approx(4 / 8)
+    np.testing.assert_allclose(of.away_mm[0], (0.0, 2.0))
+    assert of.iou[1] == of.dice[1] == 0.0
+    assert np.isnan(of.away_mm[1]).all()
+
+
+def test_two_steps_of_the_generator_then_one_of_the_critic(
+    made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainee = made()
+    networks = {name: trainee.stateful()[name] for name in ("network", "critic")}
+    steps = []
+
+    def noted(whose: str, teach: Any) -> Any:
+        def taught(windows: Any) -> Any:
+            before = {name: [w.clone() for w in one.parameters()] for name, one in networks.items()}
+            answer = teach(windows)
+            steps.append(whose)
+            for name, one in networks.items():
+                pairs = zip(one.parameters(), before[name], strict=True)
+                assert any(not torch.equal(now, then) for now, then in pairs) == (name == whose)
+            return answer
+
+        return taught
+
+    monkeypatch.setattr(trainee, "_teach_generator", noted("network", trainee._teach_generator))
+    monkeypatch.setattr(trainee, "_teach_critic", noted("critic", trainee._teach_critic))
+    losses = trainee.step(0)
+    assert steps == ["network", "network", "critic"]
+    assert set(losses) == {"l1", "ssim", "iou", "coarse", "gan", "critic"}
+    assert "critic" not in made(adversarial=False).step(0)
+
+
+def test_weights_of_losses_are_those_of_equation_9(made: Any) -> None:
+    plain, heavy = (made(l1_weight=w, adversarial=False, generator_steps=1) for w in (1.0, 100.0))
+    seed_all(1)
+    first = plain.step(0)
+    seed_all(1)
+    second = heavy.step(0)
+    assert second["l1"] == pytest.approx(100 * first["l1"], rel=1e-5)
+    assert second["iou"] == pytest.approx(first["iou"], rel=1e-5)
+
+
+def test_goes_on_from_a_checkpoint_to_the_bit(made: Any, tmp_path: Any) -> None:
+    def train(trainee: CoarseToFineUnetTrainee, steps: range) -> None:
+        for index in steps:
+            seed_all(0, 1, index)
+            trainee.step(index)
+            trainee.end_epoch()
+
+    whole = made()
+    train(whole, range(2))
+    torch.save({name: part.state_dict() for name, part in whole.stateful().items()}, tmp_path / "state.pt")
+    train(whole, range(2, 4))
+    again = made()
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    for name, part in again.stateful().items():
+        part.load_state_dict(state[name])
+    train(again, range(2, 4))
+    for part in ("network", "critic"):
+        expected = whole.stateful()[part].state_dict()
+        for key, value in again.stateful()[part].state_dict().items():
+            assert torch.equal(value, expected[key]), (part, key)
+
+
+def test_validation_says_how_masks_agree(made: Any) -> None:
+    trainee = made()
+    figures = trainee.validate()
+    assert next(iter(figures)) == "one_less_iou"
+    assert 0.0 <= figures["one_less_iou"] <= 1.0
+    assert {"dice", "newest_dice", "newest_vertical_mm", "seen_without_tumour"} <= set(figures)
+    assert trainee.picture().shape[2] == 3
+    assert trainee.split()["training"] == "3 sequences"
+
+
+@pytest.mark.parametrize("adversarial", [True, False], ids=["against a critic", "alone"])
+def test_learns_to_find_a_disc(made: Any, adversarial: bool) -> None:
+    trainee = made(adversarial=adversarial, learning_rate=3e-3, steps_per_epoch=40)
+    for index in range(80):
+        seed_all(0, 1, index)
+        trainee.step(index)
+    assert trainee.validate()["dice"] > 0.6
