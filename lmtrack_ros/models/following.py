@@ -9,7 +9,7 @@ calibrated by itself.
 Two witnesses say that it is still the same landmark: a network that is sure of it, and its look. A network
 that is not sure does not know the structure, so there only a look that hardly changes counts. Once a landmark
 has leapt, slipped from its tissue or been out of sight it is not known: where it may be is reported, with no
-radius, until it was verified for some frames in turn.
+radius, until it was verified for some frames in turn; so too after frames in which it could not be sought.
 """
 
 from collections import deque
@@ -25,14 +25,14 @@ from lmtrack_ros.trackers.refinement import Point, Refined, Refiner
 
 NETWORK, REFINED, DOUBTED = "network", "refined", "doubted"
 CONTINUED, UNVERIFIED, ASTRAY = "continued", "unverified", "astray"
-"""Kinds of measurement: the network's own; refined near it; refined, while the network is not sure; refined
-where the tissue of the last place has gone; gone with the tissue; and not known, which is never calibrated:
-it may be anywhere."""
+"""Kinds of measurement: the network's own; refined near it; refined near it, while the network is not sure;
+refined where the tissue of the last place has gone; gone with the tissue; and not known, which is never
+calibrated: it may be anywhere."""
 CALIBRATED_IN_TURN = ((NETWORK,), (REFINED, DOUBTED, CONTINUED, UNVERIFIED))
 """How far is searched depends on the calibration of the network's own uncertainty."""
 _REMEMBERED = 5
-"""Over so many frames the network must be sure: in noise it is now and then, by chance. After so many in turn
-in which it was verified a landmark is known again."""
+"""Over so many frames the network must be sure: in noise it is now and then, by chance. A landmark that was
+verified in more frames than these in turn is known again."""
 _KNOWN_SHARE, _FAMILIAR_SHARE, _IDENTICAL_SHARE = 0.8, 0.9, 0.95
 """Of its usual similarity: what verifies a landmark that the network is sure of, what it leaps to, and what
 verifies one that the network is not sure of."""
@@ -79,7 +79,8 @@ class Follower:
         self._unsureness = deque([0.0], _REMEMBERED)
         self._before: Image | None = None
         self._unverified = self._settled = self._believed = 0
-        self._is_known, self._usual = True, 0.0
+        # until there is a usual similarity, that of the frame of marking itself
+        self._is_known, self._usual = True, 1.0
 
     def measured(
         self, image: Image, uv_px: Point, sigma_px: Point, calibration: Calibration
@@ -93,10 +94,11 @@ class Follower:
             calibration: of the network's weights.
         """
         if not (np.isfinite(uv_px).all() and np.isfinite(sigma_px).all()):
+            self.missed()
             return ()
         network = Measurement(NETWORK, uv_px, sigma_px)
         if self._refiner is None:
-            self.last_px = uv_px
+            self.last_px = _inside(image, uv_px)
             return (network,)
         radius_px = calibration.radius(NETWORK, sigma_px, int(self._axes.sum()))
         self._unsureness.append(float(np.max((radius_px / self._sure_px)[self._axes])))
@@ -106,6 +108,10 @@ class Follower:
         if found.accepted and self._away_mm(found.uv_px, self.last_px) <= self._step_mm:
             return network, self._verified(REFINED, found)
         return network, self._continued(self._refiner, before, image, uv_px, found)
+
+    def missed(self) -> None:
+        """Take note that the landmark was not sought: where it is then, another may be."""
+        self._lose()
 
     def _continued(
         self, refiner: Refiner, before: Image, image: Image, uv_px: Point, found: Refined
@@ -127,8 +133,10 @@ class Follower:
             self._lose()
             if found.accepted:
                 return self._verified(CONTINUED, found)
-        self.last_px = np.where(self._axes, uv_px if carried_px is None else carried_px, self._marked_px)
+        place_px = _inside(image, uv_px) if carried_px is None else carried_px
+        self.last_px = np.where(self._axes, place_px, self._marked_px)
         self._unverified += 1
+        self._settled = 0
         # errors of the steps since it was verified add up
         sigma_px = np.full(2, self._unverified**0.5)
         is_near = self._is_known and self._is_sure
@@ -137,17 +145,18 @@ class Follower:
     def _verified(self, kind: str, refined: Refined) -> Measurement:
         self.last_px = self._home_px = refined.uv_px
         self._unverified = 0
-        likeness = self._likeness(refined)
-        if likeness >= (_KNOWN_SHARE if self._is_sure else _IDENTICAL_SHARE):
+        is_first = self._is_known and self._believed == 0
+        if is_first or self._likeness(refined) >= (_KNOWN_SHARE if self._is_sure else _IDENTICAL_SHARE):
             self._settled += 1
-        elif not self._is_sure:
-            self._lose()
+        else:
+            self._settled = 0
+            self._is_known &= self._is_sure
         self._is_known |= self._settled > _REMEMBERED
         if not self._is_known:
             kind = ASTRAY
-        elif not self._is_sure:
+        elif kind == REFINED and not self._is_sure:
             kind = DOUBTED
-        if kind == REFINED or self._believed < _REMEMBERED:
+        if kind == REFINED or (kind != ASTRAY and self._believed < _REMEMBERED):
             self._believed += 1
             weight = max(_USUAL_MEMORY, 1 / self._believed)
             self._usual += weight * (refined.similarity - self._usual)
@@ -165,7 +174,7 @@ class Follower:
 
     def _likeness(self, refined: Refined) -> float:
         """Return how similar it is to what was marked, in parts of what is usual."""
-        return refined.similarity / self._usual if self._usual else 1.0
+        return refined.similarity / self._usual
 
     def _sought(self, refiner: Refiner, image: Image) -> Refined:
         """Return what is most like the landmark, however far a cough may have thrown it."""
@@ -181,3 +190,8 @@ class Follower:
     def _defined(self, radius_px: Point) -> Point:
         # along an axis that is not defined a landmark is where it was marked
         return np.where(self._axes, radius_px, 0.0)
+
+
+def _inside(image: Image, uv_px: Point) -> Point:
+    """Return the (2,) place in the image nearest to one: what has left it is sought where it went."""
+    return np.clip(uv_px, 0.0, np.array(image.shape[::-1]) - 1.0)

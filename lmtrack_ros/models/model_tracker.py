@@ -1,13 +1,14 @@
 """What the trackers of all models are but for their network: marks, frames that fit, what is reported."""
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmtrack_ros.core.records import Frame, Landmark, LandmarkSet
+from lmtrack_ros.core.records import NS_PER_S, Frame, Landmark, LandmarkSet
 from lmtrack_ros.models.calibration import read_calibration
 from lmtrack_ros.models.description import Description
 from lmtrack_ros.models.following import CALIBRATED_IN_TURN, Follower
@@ -19,6 +20,11 @@ from lmtrack_ros.trackers.measurement import to_set
 from lmtrack_ros.trackers.refinement import Point, Refiner
 
 Grey = NDArray[np.float32]
+
+_INTERVALS = 5
+"""Between the last frames; the least of them is usual."""
+_LATE_INTERVALS, _LATE_NS = 3, NS_PER_S
+"""A frame that comes so many intervals after the one before, and so long, is late."""
 
 
 class ModelTracker(ABC):
@@ -43,6 +49,8 @@ class ModelTracker(ABC):
         self.followers: list[Follower] = []
         self._landmarks: tuple[Landmark, ...] = ()
         self._scene = Scene()
+        self._last_ns = 0
+        self._intervals_ns: deque[int] = deque(maxlen=_INTERVALS)
 
     @property
     def landmark_ids(self) -> tuple[str, ...]:
@@ -65,6 +73,8 @@ class ModelTracker(ABC):
         self.mark(frame, scaled(frame.image), landmarks)
         # nothing is refused from here on
         self._landmarks, self._scene = tuple(landmarks), scene
+        self._last_ns = frame.stamp_ns
+        self._intervals_ns.clear()
         refiner = Refiner(p.refinement, image, landmarks) if p.refinement.enabled else None
         self.followers = [
             Follower(
@@ -93,6 +103,9 @@ class ModelTracker(ABC):
             frame: (H, W).
         """
         image = self._scene.image(frame)
+        if image is None or self._is_late(frame):
+            for follower in self.followers:
+                follower.missed()
         if image is None:
             return [()] * len(self._landmarks)
         found = self.find(scaled(frame.image))
@@ -102,6 +115,14 @@ class ModelTracker(ABC):
         ]
         self.learn(measured)
         return measured
+
+    def _is_late(self, frame: Frame) -> bool:
+        """Return whether frames are missing before this one: in between, anything may have happened."""
+        since_ns = frame.stamp_ns - self._last_ns
+        is_late = since_ns > max(_LATE_NS, _LATE_INTERVALS * min(self._intervals_ns, default=since_ns))
+        self._intervals_ns.append(since_ns)
+        self._last_ns = frame.stamp_ns
+        return is_late
 
     @abstractmethod
     def sure_px(self, spacing_mm: NDArray[np.float64]) -> Point:

@@ -45,16 +45,23 @@ def save_weights(path: Path, state: Mapping[str, Tensor], description: Descripti
     write_whole(path, save(tensors, _metadata(description)))
 
 
-def load_weights(path: Path) -> tuple[Description, dict[str, Tensor]]:
+def load_weights(path: Path, model: str = "") -> tuple[Description, dict[str, Tensor]]:
     """Read weights and what describes them.
+
+    Args:
+        path: of the file.
+        model: that they must be of; empty: of whatever one.
 
     Returns:
         The description, and the state on the CPU; half precision becomes float32.
 
     Raises:
-        UserError: they cannot be read, are not finite, or are not what is described beside them.
+        UserError: they cannot be read, are not finite, are of another model, or are not what is described
+            beside them.
     """
     description = read_description(description_file(path))
+    if model and description.model != model:
+        raise UserError(f"{path} holds weights of {description.model}, not of {model}")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()

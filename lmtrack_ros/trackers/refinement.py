@@ -142,7 +142,7 @@ class Refiner:
         Args:
             before: (H, W) the other frame.
             image: (H, W) this one.
-            uv_px: (2,) the place.
+            uv_px: (2,) the place, in the image.
             reach_px: (2,) no farther, along each image axis.
         """
         p = self.parameters

@@ -174,3 +174,48 @@ def test_axis_that_is_not_defined_stays_where_it_was_marked() -> None:
 def test_no_place_is_no_measurement(follower: Follower) -> None:
     assert follower.measured(texture(0), np.full(2, np.nan), SURE, CALIBRATION) == ()
     assert follower.measured(texture(0), np.array(MARKED), np.full(2, np.nan), CALIBRATION) == ()
+
+
+def test_what_leaves_the_image_is_found_when_it_is_back(follower: Follower) -> None:
+    last(follower, texture(0), MARKED)
+    for seed in range(50):
+        noise = np.random.default_rng(seed).standard_normal((140, 180)).astype(np.float32)
+        assert last(follower, noise, (-40.0 - seed, 150.0 + seed)).kind == ASTRAY
+        assert (follower.last_px >= 0).all()
+        assert (follower.last_px <= (179.0, 139.0)).all()
+    kinds = [last(follower, texture(0), MARKED).kind for _ in range(8)]
+    assert kinds == [ASTRAY] * 5 + [REFINED] * 3
+
+
+@pytest.mark.parametrize("nothing", ["no place", "missed"])
+def test_after_frames_without_a_place_a_landmark_is_not_known(follower: Follower, nothing: str) -> None:
+    assert last(follower, texture(0), MARKED).kind == REFINED
+    if nothing == "missed":
+        follower.missed()
+    else:
+        follower.measured(texture(0), np.full(2, np.nan), SURE, CALIBRATION)
+    kinds = [last(follower, texture(0), MARKED).kind for _ in range(7)]
+    assert kinds == [ASTRAY] * 5 + [REFINED] * 2
+
+
+def test_frames_in_which_it_is_verified_count_in_turn_only(follower: Follower) -> None:
+    last(follower, texture(0), MARKED)
+    follower.missed()
+    for _ in range(4):
+        assert last(follower, texture(0), MARKED).kind == ASTRAY
+    assert last(follower, texture(9), MARKED).kind == ASTRAY
+    kinds = [last(follower, texture(0), MARKED).kind for _ in range(7)]
+    assert kinds == [ASTRAY] * 5 + [REFINED] * 2
+
+
+def test_leap_at_once_to_what_is_half_alike_never_becomes_the_landmark(follower: Follower) -> None:
+    alike = (0.65 * texture(0) + 0.76 * texture(3)).astype(np.float32)
+    leapt = moved(alike, 30)
+    for _ in range(10):
+        assert last(follower, leapt, (110.0, 60.0)).kind in (ASTRAY, UNVERIFIED)
+
+
+def test_found_far_from_where_an_unsure_network_looks_is_not_said_to_be_near_it(follower: Follower) -> None:
+    for _ in range(5):
+        last(follower, texture(0), FAR, UNSURE)
+    assert last(follower, texture(0), FAR, UNSURE).kind == CONTINUED

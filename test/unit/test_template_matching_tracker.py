@@ -187,7 +187,28 @@ def other_spacing() -> ImageGeometry:
 def test_frame_that_cannot_be_compared_is_lost(make: Make, frame: Frame) -> None:
     tracker = make()
     assert_nothing_is_claimed(tracker.update(frame))
-    assert statuses(tracker.update(FIRST)) == {Status.TRACKED}
+    assert_known_again_in_a_while(tracker)
+
+
+def assert_known_again_in_a_while(tracker: TemplateMatchingTracker, after_s: float = 0.0) -> None:
+    frames = [replace(FIRST, stamp_ns=FIRST.stamp_ns + round((after_s + 0.1 * n) * 1e9)) for n in range(7)]
+    shown = [statuses(tracker.update(frame)) for frame in frames]
+    assert shown == [{Status.UNCERTAIN}] * 5 + [{Status.TRACKED}] * 2
+
+
+def test_after_a_gap_in_the_stream_landmarks_are_not_known_for_some_frames(make: Make) -> None:
+    tracker = make()
+    for number in range(1, 5):
+        frame = replace(FIRST, stamp_ns=FIRST.stamp_ns + number * 100_000_000)
+        assert statuses(tracker.update(frame)) == {Status.TRACKED}
+    assert_known_again_in_a_while(tracker, after_s=5.0)
+
+
+def test_frames_that_always_come_seldom_are_no_gap(make: Make) -> None:
+    tracker = make()
+    for number in range(1, 5):
+        frame = replace(FIRST, stamp_ns=FIRST.stamp_ns + number * 4_000_000_000)
+        assert statuses(tracker.update(frame)) == {Status.TRACKED}
 
 
 @pytest.mark.parametrize("output", range(4), ids=["x", "y", "sigma-x", "sigma-y"])

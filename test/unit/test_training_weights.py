@@ -99,6 +99,14 @@ def test_weights_that_are_not_finite(tmp_path: Path, described: Description, bad
         load_weights(tmp_path / "a.safetensors")
 
 
+def test_weights_of_another_model_are_one_line(tmp_path: Path, described: Description) -> None:
+    described.write(tmp_path / "a.yaml")
+    save_weights(tmp_path / "a.safetensors", network().state_dict(), described)
+    assert load_weights(tmp_path / "a.safetensors", "sine")
+    with pytest.raises(UserError, match="weights of sine, not of template_matching"):
+        load_weights(tmp_path / "a.safetensors", "template_matching")
+
+
 def test_too_large_for_half_precision() -> None:
     with pytest.raises(UserError, match="half precision"):
         halved({"a": torch.tensor([1e6])})

@@ -25,7 +25,7 @@ class AttentionMaskRcnnConfiguration(Configuration):
     channels: int = parameter(32, "of the feature pyramid", minimum=4)
     hidden: int = parameter(96, "of the heads and of the LSTM", minimum=4)
     proposals: int = parameter(5, "that are looked at in each frame, section 2.D", minimum=1)
-    frames: int = parameter(5, "successive ones that the LSTM learns from", minimum=1)
+    frames: int = parameter(5, "successive ones that the LSTM learns from", minimum=2)
     class_weight: float = parameter(0.2, "ω1 of equation (2)", minimum=0.0)
     mask_weight: float = parameter(0.2, "ω2 of equation (2)", minimum=0.0)
     box_weight: float = parameter(0.6, "ω3 of equation (2)", minimum=0.0)

@@ -14,7 +14,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
-from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d, RoIAlign, clip_boxes_to_image, nms
+from torchvision.ops import FeaturePyramidNetwork, RoIAlign, clip_boxes_to_image, nms
 
 _ROI_PX, _MASK_ROI_PX = 7, 14
 _STRIDE = 4
@@ -91,7 +91,7 @@ class _GreyResNet(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        network = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
+        network = resnet50(weights=None)
         self.body = BackboneWithFPN(network, _RESNET_LEVELS, _RESNET_CHANNELS, channels)
         self.out_channels = channels
 

@@ -23,6 +23,7 @@ from lmtrack_ros.models.weights import fill, load_weights
 
 Grey = NDArray[np.float32]
 
+_MODEL = "attention_mask_rcnn"
 _TOLERANCE = 0.05
 """Backends that agree to within this, in pixels and in features, are one."""
 _GPU_BATCH = 8
@@ -72,8 +73,8 @@ class Finder:
         batch: int = 0,
         on_progress: Callable[[str], None] = logger.info,
     ) -> None:
-        path = find_weights(find_model("attention_mask_rcnn"), weights)
-        self.description, state = load_weights(path)
+        path = find_weights(find_model(_MODEL), weights)
+        self.description, state = load_weights(path, _MODEL)
         configuration = self.description.configuration
         assert isinstance(configuration, AttentionMaskRcnnConfiguration)
         self.configuration = configuration

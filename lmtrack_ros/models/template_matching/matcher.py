@@ -21,6 +21,7 @@ from lmtrack_ros.models.weights import fill, load_weights
 Grey = NDArray[np.float32]
 Points = NDArray[np.float64]
 
+_MODEL = "template_matching"
 _TOLERANCE_PX = 0.05
 """Backends that agree to within this, in pixels of the network's image, are one."""
 _GPU_BATCH = 8
@@ -63,9 +64,9 @@ class Matcher:
         examples: int = 1,
         on_progress: Callable[[str], None] = logger.info,
     ) -> None:
-        path: Path = find_weights(find_model("template_matching"), weights)
+        path: Path = find_weights(find_model(_MODEL), weights)
         self.description: Description
-        self.description, state = load_weights(path)
+        self.description, state = load_weights(path, _MODEL)
         configuration = self.description.configuration
         assert isinstance(configuration, TemplateMatchingConfiguration)
         self.configuration = configuration
