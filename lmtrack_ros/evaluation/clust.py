@@ -34,7 +34,7 @@ class LandmarkScore:
         error_mm: (N,) on the annotated frames but the first.
         radius_mm: (N,) reported; infinite where the tracker gives none.
         status: (N,) values of ``Status``.
-        lost: share of all frames.
+        lost: share of all its frames.
         tracked: likewise.
     """
 
@@ -177,7 +177,8 @@ def page(folder: Path, scores: Mapping[str, Sequence[LandmarkScore]], command: s
         f"Made by `{command}`; do not edit.",
         "",
         "Errors on every annotated frame but the first of every landmark; one that is LOST counts with its",
-        "last known position. *N* landmarks, *lost* of all frames, *in radius* of the errors for which the",
+        "last known position. *N* landmarks; *lost* and *TRACKED* are shares of a landmark's frames, of",
+        "which the mean over the landmarks is given; *in radius* is the share of the errors for which the",
         "tracker gives a 95 % radius.",
     ]
     for tracker, found in scores.items():

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from lmtrack_ros.evaluation.overlay import atomic_file
 
-_COLOURS = ("#888888", "#e08a1e", "#1f6fb4")
+_COLOURS = ("#888888", "#e08a1e", "#1f6fb4", "#009e73", "#cc79a7")
+"""Of the trackers, which are no more."""
 
 
 class Cumulated(NamedTuple):
@@ -37,7 +38,7 @@ def draw_errors(path: Path, parts: Sequence[Cumulated]) -> None:
         for part in (p for p in parts if p.stage == stage):
             error_mm = np.sort(part.error_mm)
             share = 1 - np.arange(1, len(error_mm) + 1) / len(error_mm)
-            colour = _COLOURS[trackers.index(part.tracker) % len(_COLOURS)]
+            colour = _COLOURS[trackers.index(part.tracker)]
             panel.step(error_mm, np.maximum(share, 1e-4), where="post", color=colour, label=part.tracker)
         panel.set(
             title=stage, xlabel="error, mm", xscale="log", yscale="log", xlim=(0.05, 100), ylim=(2e-4, 1)

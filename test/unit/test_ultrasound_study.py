@@ -4,6 +4,7 @@ Patients are few and seen for a moment, and networks hardly trained: what is che
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,20 @@ from lmtrack_ros.core.records import Status  # noqa: E402
 from lmtrack_ros.evaluation.studies import Order  # noqa: E402
 from lmtrack_ros.evaluation.ultrasound_study import ablations, challenge, jumps, networks, unseen  # noqa: E402
 from lmtrack_ros.evaluation.ultrasound_study.jumps import Jump  # noqa: E402
+from lmtrack_ros.inference.parameters import InferenceParameters  # noqa: E402
 from lmtrack_ros.models.attention_mask_rcnn import populations  # noqa: E402
+from lmtrack_ros.models.attention_mask_rcnn.parameters import AttentionMaskRcnnParameters  # noqa: E402
+from lmtrack_ros.models.calibration import Calibration, plain  # noqa: E402
+from lmtrack_ros.models.description import description_file, read_description  # noqa: E402
 from lmtrack_ros.models.model import PhantomSequences  # noqa: E402
 from lmtrack_ros.phantoms import clust  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backends are compared elsewhere."""
+    parameters = partial(AttentionMaskRcnnParameters, inference=InferenceParameters(backend="eager"))
+    monkeypatch.setattr(networks, "AttentionMaskRcnnParameters", parameters)
 
 
 @pytest.fixture
@@ -62,8 +74,14 @@ def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     )
     sequences = [PhantomSequences("ultrasound", ("liver_slow",), range(4000, 4003), 8)]
     monkeypatch.setitem(networks.MODEL.calibration, "clust", tuple(sequences))
-    monkeypatch.setattr(networks, "calibrate_weights", lambda *_: None)
+    monkeypatch.setattr(networks, "calibrate_weights", leave_uncertain)
     networks._others.cache_clear()
+
+
+def leave_uncertain(weights: Path, *_: Any) -> None:
+    """Say that nothing is known of how far off the network may be."""
+    path = description_file(weights)
+    replace(read_description(path), calibration=plain(Calibration({}, 0))).write(path)
 
 
 def cells(page: Path, start: str) -> list[str]:
@@ -80,10 +98,15 @@ def test_cross_validation_scores_every_landmark_once(order: Order, weights: str)
     assert (page.parent / "clust.png").stat().st_size > 10_000
     for number, fold in enumerate(clust.FOLDS, 1):
         kept = {path.name for path in (order.work / "scores" / f"fold-{number}").iterdir()}
-        assert kept == {f"training {patient.name}.json" for patient in fold}
+        assert kept == {"made_of.txt", *(f"training {patient.name}.json" for patient in fold)}
     before = {path: path.stat().st_mtime_ns for path in order.work.rglob("*") if path.is_file()}
     assert challenge.conduct(replace(order, weights=weights)) == page
     assert before == {path: path.stat().st_mtime_ns for path in before}
+    description = Path(weights) / "config.yaml"
+    description.write_text(description.read_text() + "# calibrated anew\n")
+    challenge.conduct(replace(order, weights=weights))
+    anew = {path for path in before if path.stat().st_mtime_ns != before[path]}
+    assert {path.parent.name for path in anew} == {f"weights {Path(weights).name}"}
 
 
 @pytest.mark.usefixtures("few")
@@ -106,13 +129,15 @@ def test_landmarks_are_thrown_as_far_as_is_said() -> None:
 
 
 def test_jump_counts_as_found_only_if_the_landmark_stays_found() -> None:
-    tracked = np.full(3, Status.TRACKED)
-    near, far = np.array([0.5, 1.0, 2.9]), np.array([0.5, 3.1, 0.4])
+    tracked = np.full(16, Status.TRACKED)
+    near = np.array([9.0, 8.0, 7.0, 6.0, 2.9, 2.8, 2.7, 1.0, 1.0, 1.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0])
+    far = np.where(np.arange(16) == 9, 3.1, near)
     assert Jump("liver", near, tracked).is_found
-    assert not Jump("liver", near, tracked).is_silent
     assert not Jump("liver", far, tracked).is_found
-    assert Jump("liver", far, tracked).is_silent
-    assert not Jump("liver", far, np.full(3, Status.UNCERTAIN)).is_silent
+    assert Jump("liver", near, tracked).is_silent
+    assert not Jump("liver", near, np.where(near > 3.0, Status.UNCERTAIN, Status.TRACKED)).is_silent
+    assert Jump("liver", near, tracked).held == 3
+    assert Jump("liver", near, np.full(16, Status.UNCERTAIN)).held == np.inf
 
 
 def test_jumps_are_counted_for_each_tracker(
@@ -122,9 +147,11 @@ def test_jumps_are_counted_for_each_tracker(
     monkeypatch.setattr(jumps, "_SEEDS", range(8000, 8001))
     page = jumps.conduct(replace(order, weights=weights))
     assert "Of 4 jumps" in page.read_text().replace("\n", " ")
-    shares = [float(cell.rstrip("%")) for cell in cells(page, "| all |")[1:]]
-    assert len(shares) == 8
-    assert all(share in (0, 25, 50, 75, 100) for share in shares)
+    found = [float(cell.rstrip("%")) for cell in cells(page, "| all |")[1:]]
+    assert len(found) == 12
+    again, silent, held = found[::3], found[1::3], found[2::3]
+    assert all(share in (0, 25, 50, 75, 100) for share in again + silent)
+    assert all(frames >= 0 for frames in held)
 
 
 def test_unseen_structures_are_scored(order: Order, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:

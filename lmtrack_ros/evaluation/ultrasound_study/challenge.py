@@ -32,7 +32,8 @@ def conduct(order: Order) -> Path:
     for number, fold in enumerate(clust.FOLDS, 1):
         weights = trained(order, f"fold-{number}", REALTIME, f"clust-without-{number}")
         left_out = [path for path in training if path.name in {patient.name for patient in fold}]
-        crossed += scored(order, weights.name, left_out, partial(tracker, str(weights)))
+        crossed += scored(order, weights.name, left_out, partial(tracker, str(weights)), str(weights))
     weights_name = order.weights or WEIGHTS
-    tested = scored(order, f"weights {Path(weights_name).name}", test, partial(tracker, weights_name))
+    said = f"weights {Path(weights_name).name}"
+    tested = scored(order, said, test, partial(tracker, weights_name), weights_name)
     return page.write(order, page.Tables(crossed, tested), beside)

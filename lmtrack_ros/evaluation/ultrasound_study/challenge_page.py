@@ -24,9 +24,9 @@ shadows, look-alike structures; four in ten patients cough, sneeze or take a dee
 in two parts. Every eighth frame is annotated, with the exact place of a material point.
 
 Errors on every annotated frame but the first of every landmark, none left out; one that is LOST counts with
-its last known position. *N* landmarks; *lost* and *TRACKED* are shares of all frames; *in radius* is the
-share of the errors within the reported 95 % radius. The interval of the mean is by bootstrap over
-sequences."""
+its last known position. *N* landmarks; *lost* and *TRACKED* are shares of a landmark's frames, of which the
+mean over the landmarks is given; *in radius* is the share of the errors within the reported 95 % radius. The
+interval of the mean is by bootstrap over sequences."""
 
 _PAPER = """\
 ## What the papers print, of clinical images

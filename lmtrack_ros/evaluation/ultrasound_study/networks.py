@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
+import lmtrack_ros
 from lmtrack_ros.core.geometry import Modality
 from lmtrack_ros.evaluation import baselines, clust
 from lmtrack_ros.evaluation.clust import LandmarkScore
+from lmtrack_ros.evaluation.fingerprint import fingerprint, is_made_of, say_made_of
 from lmtrack_ros.evaluation.studies import Order
 from lmtrack_ros.evaluation.trained_run import trained_run
 from lmtrack_ros.models.attention_mask_rcnn import MODEL
 from lmtrack_ros.models.attention_mask_rcnn.configuration import AttentionMaskRcnnConfiguration
 from lmtrack_ros.models.attention_mask_rcnn.parameters import AttentionMaskRcnnParameters
 from lmtrack_ros.models.attention_mask_rcnn.tracker import AttentionMaskRcnnTracker
-from lmtrack_ros.models.description import Description, plain_values
+from lmtrack_ros.models.description import Description, description_file, find_weights, plain_values
 from lmtrack_ros.models.files import write_whole
 from lmtrack_ros.trackers import Tracker
 from lmtrack_ros.trackers.refinement import RefinementParameters
@@ -27,6 +29,17 @@ SEED = 0
 NETWORK = "attention Mask R-CNN"
 WEIGHTS = "ultrasound"
 _BESIDE = (baselines.CORRELATION, "OpenCV CSRT", "OpenCV KCF")
+_PACKAGE = Path(lmtrack_ros.__file__).parent
+_MATCHING_CODE = tuple(_PACKAGE / "trackers" / f"{name}.py" for name in ("patches", "subpixel"))
+_USUAL_CODE = (Path(baselines.__file__), _PACKAGE / "trackers" / "correlation.py", *_MATCHING_CODE)
+_SHARED = ("calibration", "following", "grey", "matching", "model_tracker", "tracking", "views")
+_NETWORK_CODE = (
+    *_MATCHING_CODE,
+    _PACKAGE / "trackers" / "refinement.py",
+    *(_PACKAGE / "models" / f"{name}.py" for name in _SHARED),
+    *sorted((_PACKAGE / "models" / MODEL.name).glob("*.py")),
+)
+"""What scores and calibrations depend on; they are made anew when it changes."""
 
 
 def usual_trackers() -> dict[str, Callable[[], Tracker]]:
@@ -43,14 +56,23 @@ def trained(order: Order, name: str, configuration: AttentionMaskRcnnConfigurati
     """
     planned = Description(MODEL.name, "realtime", (data,), SEED, plain_values(configuration))
     folder = trained_run(order.work / name, planned, order.progress)
-    if not folder.description.calibration:
+    made_of = fingerprint([folder.best, *_NETWORK_CODE])
+    if not (folder.description.calibration and is_made_of(folder.path, made_of)):
         sequences = _others()
         steps = len(sequences) * len(AttentionMaskRcnnTracker.calibrated_in_turn)
         done = iter(range(1, steps + 1))
         calibrate_weights(
             folder.best, sequences, lambda: order.progress(f"{name} calibration", next(done), steps)
         )
+        say_made_of(folder.path, made_of)
     return folder.path
+
+
+def _made_of(weights: str) -> Sequence[Path]:
+    if not weights:
+        return _USUAL_CODE
+    file = find_weights(MODEL, weights)
+    return [file, description_file(file), *_NETWORK_CODE]
 
 
 @cache
@@ -70,18 +92,24 @@ def tracker(weights: str, *, refined: bool = True) -> AttentionMaskRcnnTracker:
 
 
 def scored(
-    order: Order, name: str, folders: Sequence[Path], new_tracker: Callable[[], Tracker]
+    order: Order, name: str, folders: Sequence[Path], new_tracker: Callable[[], Tracker], weights: str = ""
 ) -> list[LandmarkScore]:
-    """Return the scores of a tracker on some sequences, each measured once and then kept.
+    """Return the scores of a tracker on some sequences, each kept until tracker or weights change.
 
     Args:
         order: what was ordered.
         name: of the tracker, with its weights.
         folders: of the sequences, in which all landmarks are marked on the first frame.
         new_tracker: makes it.
+        weights: that it runs with, if any.
     """
     kept = order.work / "scores" / name
     kept.mkdir(parents=True, exist_ok=True)
+    made_of = fingerprint(_made_of(weights))
+    if not is_made_of(kept, made_of):
+        for old in kept.iterdir():
+            old.unlink()
+        say_made_of(kept, made_of)
     made = cache(new_tracker)
     scores: list[LandmarkScore] = []
     for done, folder in enumerate(folders):

@@ -21,7 +21,7 @@ from lmtrack_ros.sources.annotations import Annotation, Mark, read_annotations
 from lmtrack_ros.trackers import Tracker
 
 _SEEDS = range(8200, 8206)
-"""Patients from 8100 on are those that the tracker's limits were found with."""
+"""Those that the tracker's limits were found with are others, 8100 to 8105."""
 _SECONDS = 8.0
 _ORGANS = ("liver", "liver_deep", "liver_fine", "liver_fast", "liver_slow", "kidney")
 _POINTS = 3
@@ -40,8 +40,9 @@ The network was trained on vessels of livers and calyces of kidneys. Here it fol
   landmark, of which nothing may show but speckle;
 - recordings: the landmarks of real ones.
 
-*Far* are errors beyond 3 mm; *flagged* those of them that are UNCERTAIN or LOST, *covered* those within the
-reported radius, *neither* the rest: what a gate would believe. Weights: `{weights}`."""
+*TRACKED* is a share of the errors, which in recordings are those of certain frames. *Far* are errors beyond
+3 mm; *flagged* those of them that are UNCERTAIN or LOST, *covered* those within the reported radius,
+*neither* the rest: what a gate would believe. Weights: `{weights}`."""
 
 
 def conduct(order: Order) -> Path:
