@@ -33,12 +33,14 @@ class PhantomSequences:
         presets: kinds of anatomy and imager.
         seeds: of each.
         frames: of each, at the preset's rate.
+        landmarks: names of those that count; empty: all.
     """
 
     modality: str
     presets: tuple[str, ...]
     seeds: range
     frames: int
+    landmarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return how many sequences there are."""

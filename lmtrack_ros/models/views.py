@@ -47,6 +47,13 @@ class View:
         size = (self.input_px, self.input_px)
         return np.asarray(cv2.warpAffine(image, to_image, size, flags=how), dtype=np.float32)
 
+    def back(self, view: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return an (H, W) image of what an (S, S) view shows, interpolated; zero where it shows nothing."""
+        origin = self.to_view(np.zeros(2))
+        to_view = np.array([[1 / self.scale, 0.0, origin[0]], [0.0, 1 / self.scale, origin[1]]])
+        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return np.asarray(cv2.warpAffine(view, to_view, shape[::-1], flags=how), dtype=np.float32)
+
     def to_image(self, uv_px: NDArray[Any]) -> NDArray[np.float64]:
         """Return (..., 2) pixels of the view in the image."""
         return np.asarray(self.centre_px + (uv_px - (self.input_px - 1) / 2) * self.scale, dtype=float)

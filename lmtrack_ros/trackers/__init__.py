@@ -22,6 +22,10 @@ _BUILT_IN: Mapping[str, tuple[str, str]] = MappingProxyType(
             "lmtrack_ros.models.attention_mask_rcnn.tracker:AttentionMaskRcnnTracker",
             "lmtrack_ros.models.attention_mask_rcnn.parameters:AttentionMaskRcnnParameters",
         ),
+        "coarse_to_fine_unet": (
+            "lmtrack_ros.models.coarse_to_fine_unet.tracker:CoarseToFineUnetTracker",
+            "lmtrack_ros.models.coarse_to_fine_unet.parameters:CoarseToFineUnetParameters",
+        ),
         "template_matching": (
             "lmtrack_ros.models.template_matching.tracker:TemplateMatchingTracker",
             "lmtrack_ros.models.template_matching.parameters:TemplateMatchingParameters",

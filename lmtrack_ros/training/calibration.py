@@ -175,7 +175,8 @@ def phantom_sequences(phantoms: PhantomSequences) -> Iterator[TrueSequence]:
     for preset, seed in product(phantoms.presets, phantoms.seeds):
         phantom = open_phantom(phantoms.modality, PhantomParameters(preset, seed))
         shown = list(islice(phantom, frames))
-        landmarks = phantom.landmarks(0.0)
+        every = phantom.landmarks(0.0)
+        landmarks = [one for one in every if one.id in phantoms.landmarks or not phantoms.landmarks]
         times_s = [i / phantom.info.rate_hz for i in range(frames)]
         truths = [{e.id: e.uv_px for e in phantom.truth(0, t).estimates} for t in times_s]
         marks = [{i: truth[m.id] for i, truth in enumerate(truths)} for m in landmarks]

@@ -10,9 +10,8 @@ from lmtrack_ros.models.model import Configuration
 class CoarseToFineUnetConfiguration(Configuration):
     """Of generator, critic, losses and optimisation; the defaults are the realtime preset."""
 
-    image_px: int = parameter(128, "side of the images to learn from, px", minimum=32, maximum=1024)
-    pixel_mm: float = parameter(
-        2.93, "pitch of the pixels that images are brought to, in the isocentre plane, mm", minimum=0.1
+    image_px: int = parameter(
+        128, "side of the square to which the whole image is brought, px", minimum=32, maximum=1024
     )
     frames: int = parameter(10, "successive ones that are seen at once, section 3.1.1", minimum=2)
     step_s: float = parameter(0.5, "between two of them, s; section 4.1", minimum=0.01, maximum=5.0)
@@ -27,8 +26,8 @@ class CoarseToFineUnetConfiguration(Configuration):
     critic_channels: int = parameter(8, "of the critic's level 1", minimum=4)
     gradient_penalty: float = parameter(10.0, "λ of equation (4)", minimum=0.0)
     generator_steps: int = parameter(2, "for each of the critic, section 3.3", minimum=1)
-    l1_weight: float = parameter(100.0, "of equation (6) in equation (9)", minimum=0.0)
-    ssim_weight: float = parameter(1.0, "of equation (7) in equation (9)", minimum=0.0)
+    l1_weight: float = parameter(1.0, "of equation (6) in equation (9)", minimum=0.0)
+    ssim_weight: float = parameter(100.0, "of equation (7) in equation (9)", minimum=0.0)
     iou_weight: float = parameter(1.0, "of equation (8) in equation (9)", minimum=0.0)
     coarse_weight: float = parameter(
         100.0, "of the coarse mask's cross entropy, as in BASNet; the paper does not say any", minimum=0.0
@@ -36,7 +35,7 @@ class CoarseToFineUnetConfiguration(Configuration):
     windows_per_step: int = parameter(4, "in a batch", minimum=1)
     steps_per_epoch: int = parameter(250, "rounds of generator steps and a critic step", minimum=1)
     learning_rate: float = parameter(1e-3, "of Adam, at first", minimum=0.0)
-    decay: float = parameter(0.85, "factor of the learning rate after each epoch", minimum=0.0, maximum=1.0)
+    decay: float = parameter(0.8, "factor of the learning rate after each epoch", minimum=0.0, maximum=1.0)
 
     def __post_init__(self) -> None:
         deepest = max(self.levels, self.refinement_levels)
@@ -44,10 +43,10 @@ class CoarseToFineUnetConfiguration(Configuration):
             raise ValueError(f"image_px must be a multiple of {2**deepest} for {deepest} levels")
 
 
-REALTIME = CoarseToFineUnetConfiguration(epochs=20)
+REALTIME = CoarseToFineUnetConfiguration(epochs=12)
 
 PAPER = CoarseToFineUnetConfiguration(
-    epochs=200, image_px=256, pixel_mm=1.47, channels=64, most_channels=512, critic_channels=64,
+    epochs=200, image_px=256, channels=64, most_channels=512, critic_channels=64,
     coarse_weight=0.0, learning_rate=2e-4, decay=1.0,
 )  # fmt: skip
 """Sizes that the paper does not say are those of DCGAN and pix2pix, on which it builds."""

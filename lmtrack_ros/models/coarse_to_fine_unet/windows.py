@@ -14,7 +14,7 @@ from lmtrack_ros.models.grey import from_bytes, scaled, to_bytes
 from lmtrack_ros.models.sampling import places, rotation, sample
 from lmtrack_ros.models.views import View
 
-_SCALE, _ROTATION_DEG, _SHIFT = (0.8, 1.25), 8.0, 0.08
+_SCALE, _ROTATION_DEG, _SHIFT = (0.75, 1.4), 8.0, 0.08
 _GAMMA, _CONTRAST, _BRIGHTNESS = (0.6, 1.6), (0.7, 1.3), 0.15
 _NEGATIVE_SHARE = 0.25
 _NOISE = 0.02
