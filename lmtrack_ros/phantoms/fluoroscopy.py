@@ -171,36 +171,36 @@ class FluoroscopyPhantom(Phantom):
         self._drift = rng.uniform(0.0, 0.02), rng.uniform(0.0, 2 * np.pi)
         self._projector = Projector(self._body.deformation, geometry, preset.size_px)
         self._chest = _Chest(self._projector, self._body)
-        self._tumor_amplitude = 1.0
+        self._breath = 1.0
         self._cut_tumor()
 
     def with_tumor(
         self, number: int, diameters_mm: tuple[float, float], amplitude: float = 1.0
     ) -> "FluoroscopyPhantom":
-        """Return the same patient, who breathes as before, with another tumour.
+        """Return the same patient with another tumour.
 
-        What both share is projected once if they are rendered by turns.
+        What patients who breathe alike share is projected once if they are rendered by turns.
 
         Args:
             number: of the tumour; each number is another size and place.
             diameters_mm: within what its size lies.
-            amplitude: of its motion, of that of the tissue in which it is.
+            amplitude: of the breath, of that of the patient so far.
         """
         tumor = self._body.draw_tumor(np.random.default_rng((self._seed, 5, number)), diameters_mm)
-        return self._with(tumor, amplitude)
+        return self._with(tumor, self._breath * amplitude)
 
     def without_tumor(self) -> "FluoroscopyPhantom":
         """Return the same patient before the disease: there is no such landmark, and its mask is empty."""
-        return self._with(None, 1.0)
+        return self._with(None, self._breath)
 
-    def _with(self, tumor: Tumor | None, amplitude: float) -> "FluoroscopyPhantom":
+    def _with(self, tumor: Tumor | None, breath: float) -> "FluoroscopyPhantom":
         other = copy(self)
         in_organs = dict(self._body.in_organs)
         in_organs.pop("tumor", None)
         if tumor is not None:
             in_organs["tumor"] = tumor.center_mm
         other._body = replace(self._body, tumor=tumor, in_organs=in_organs)
-        other._tumor_amplitude = amplitude
+        other._breath = breath
         other._cut_tumor()
         return other
 
@@ -215,9 +215,7 @@ class FluoroscopyPhantom(Phantom):
 
     def positions_mm(self, time_s: float) -> Mapping[str, Array]:
         """Return the (3,) position of every landmark at one moment, the couch at zero, in isocenter, mm."""
-        placed = self._body.positions_mm(BodyState.at(self.motion, time_s))
-        if "tumor" in placed:
-            placed["tumor"] = self._body.positions_mm(self._tumor_state(time_s))["tumor"]
+        placed = self._body.positions_mm(self._state(time_s))
         return {name: placed[name] for name in self._preset.landmarks if name in placed}
 
     def hidden(self, time_s: float) -> Mapping[str, float]:
@@ -225,16 +223,19 @@ class FluoroscopyPhantom(Phantom):
         if self.tumor is None:
             return {}
         mask = self.masks(time_s)["tumor"]
-        thickness_mm = self._chest.hiding_mm(BodyState.at(self.motion, time_s))
+        thickness_mm = self._chest.hiding_mm(self._state(time_s))
         return {name: float((thickness_mm[name] > _HIDDEN_MM[name])[mask].mean()) for name in thickness_mm}
 
-    def _tumor_state(self, time_s: float) -> BodyState:
+    def _state(self, time_s: float) -> BodyState:
         state = BodyState.at(self.motion, time_s)
-        return state._replace(diaphragm_mm=self._tumor_amplitude * state.diaphragm_mm)
+        return state._replace(
+            diaphragm_mm=self._breath * state.diaphragm_mm, inhaled=self._breath * state.inhaled
+        )
 
     def _image(self, time_s: float, couch_mm: Array) -> NDArray[np.uint8]:
-        integrals = self._chest.integrals(BodyState.at(self.motion, time_s), couch_mm)
-        integrals = integrals + self._projector.project(self._lump, self._tumor_state(time_s), couch_mm)
+        state = self._state(time_s)
+        integrals = self._chest.integrals(state, couch_mm)
+        integrals = integrals + self._projector.project(self._lump, state, couch_mm)
         noise = self._noise(time_s)
         pixel_mm = self.geometry.plane_spacing_mm[0]
         signal = self._preset.detector.expose(integrals, pixel_mm, noise)
@@ -245,5 +246,5 @@ class FluoroscopyPhantom(Phantom):
         return self._preset.display.grey(signal)
 
     def _masks(self, time_s: float, couch_mm: Array) -> Mapping[str, NDArray[np.bool_]]:
-        inside = self._projector.project(self._solid, self._tumor_state(time_s), couch_mm)
+        inside = self._projector.project(self._solid, self._state(time_s), couch_mm)
         return {"tumor": inside > _MASK_MM}

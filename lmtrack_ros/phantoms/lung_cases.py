@@ -39,7 +39,7 @@ class Case:
         preset: of the fluoroscopy phantom.
         frames: how many show it.
         step_s: between two of them.
-        amplitude: of its motion, of that of the tissue in which it is.
+        amplitude: of the breath, of the patient's usual one.
     """
 
     patient: int

@@ -43,7 +43,7 @@ class CoarseToFineUnetConfiguration(Configuration):
             raise ValueError(f"image_px must be a multiple of {2**deepest} for {deepest} levels")
 
 
-REALTIME = CoarseToFineUnetConfiguration(epochs=12)
+REALTIME = CoarseToFineUnetConfiguration(epochs=10)
 
 PAPER = CoarseToFineUnetConfiguration(
     epochs=200, image_px=256, channels=64, most_channels=512, critic_channels=64,

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
+from math import gcd
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from lmtrack_ros.models.coarse_to_fine_unet.recurrence import BothWays, Recurren
 
 SLOPE = 0.2
 """Of the leaky ReLU below zero, that of DCGAN."""
+
+_GROUPS = 4
+"""Of channels that are normalised together; at the bottom a channel may be a single pixel."""
 
 Memory = Mapping[int, Recurrent]
 """States of the ways forth, by level."""
@@ -77,5 +81,6 @@ def _stride(
     kind: type[nn.Conv2d] | type[nn.ConvTranspose2d], inputs: int, outputs: int, *, normed: bool
 ) -> nn.Module:
     convolution = kind(inputs, outputs, 4, 2, 1, bias=not normed)
-    normal = [nn.BatchNorm2d(outputs)] if normed else []
+    # within a frame: batches are small, and a stream has none
+    normal = [nn.GroupNorm(gcd(_GROUPS, outputs), outputs)] if normed else []
     return nn.Sequential(convolution, *normal, nn.LeakyReLU(SLOPE))
