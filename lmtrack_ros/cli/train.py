@@ -18,6 +18,11 @@ _EXIT_INTERRUPTED = 130
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("model", metavar="MODEL", help=f"one of: {', '.join(model_names())}")
+    parser.add_argument(
+        "--mode",
+        metavar="NAME",
+        help="of a paper with several ways to train: data, preset and start of one",
+    )
     parser.add_argument("--preset", metavar="NAME", help="realtime (default), or paper: the paper's sizes")
     parser.add_argument(
         "--data",
@@ -41,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, and say what there is."""
     planned = plan(
         arguments.model,
+        mode=arguments.mode,
         preset=arguments.preset,
         data=arguments.data,
         seed=arguments.seed,

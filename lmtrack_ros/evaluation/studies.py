@@ -81,6 +81,12 @@ _ALL = (
         takes_recordings=True,
     ),
     Study(
+        "coarse_to_fine_unet",
+        "group",
+        "tumours of other patients by size, overlap and amplitude, live and without a tumour",
+        "lmtrack_ros.evaluation.lung_study.group:conduct",
+    ),
+    Study(
         "template_matching",
         "tracking",
         "landmarks and inserted targets in real recordings, beside the correlation tracker",

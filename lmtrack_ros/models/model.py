@@ -48,6 +48,21 @@ class PhantomSequences:
 
 
 @dataclass(frozen=True)
+class Mode:
+    """A way to train a model, which stands for some words of the command.
+
+    Attributes:
+        data: set that it trains on.
+        preset: that it trains with.
+        start: weights that it begins from; empty: none.
+    """
+
+    data: str
+    preset: str
+    start: str = ""
+
+
+@dataclass(frozen=True)
 class Model:
     """A model as ``lmtrack train`` and ``lmtrack models`` know it.
 
@@ -61,6 +76,7 @@ class Model:
             ``paper``, the publication's own.
         trainee: ``module:Class`` of its :class:`~lmtrack_ros.models.trainee.Trainee`.
         calibration: for data sets, sequences that the model is not trained on.
+        modes: ways to train it by name, of a paper that has several.
     """
 
     name: str
@@ -70,6 +86,7 @@ class Model:
     presets: Mapping[str, Configuration]
     trainee: str
     calibration: Mapping[str, tuple[PhantomSequences, ...]] = field(default_factory=dict)
+    modes: Mapping[str, Mode] = field(default_factory=dict)
 
     @property
     def configuration(self) -> type[Configuration]:

@@ -50,6 +50,11 @@ class Case:
     step_s: float = 0.5
     amplitude: float = 1.0
 
+    @property
+    def is_cycle(self) -> bool:
+        """Whether after its last frame comes the first again: a regular breath of ten phases."""
+        return self.preset == "lung_phases"
+
 
 @dataclass(frozen=True, eq=False)
 class Pictures:

@@ -9,6 +9,7 @@ from lmtrack_ros.core.errors import UserError, unknown_name
 from lmtrack_ros.core.parameters import build
 from lmtrack_ros.models import find_model
 from lmtrack_ros.models.description import Description, find_weights, plain_values
+from lmtrack_ros.models.model import Mode, Model
 
 _FOLDER = Path("runs")
 
@@ -16,18 +17,22 @@ _FOLDER = Path("runs")
 def plan(
     model: str,
     *,
+    mode: str | None = None,
     preset: str | None = None,
     data: Sequence[str] = (),
     seed: int | None = None,
     start: str | None = None,
     epochs: int | None = None,
 ) -> Description:
-    """Return what a run with these words trains; what is not said is the model's default.
+    """Return what a run with these words trains; what is not said is the mode's, or the model's default.
 
     Raises:
-        UserError: an unknown model, preset or data set, or weights that are not there.
+        UserError: an unknown model, mode, preset or data set, or weights that are not there.
     """
     declared = find_model(model)
+    if mode is not None:
+        chosen = _mode(declared, mode)
+        preset, data, start = preset or chosen.preset, data or [chosen.data], start or chosen.start or None
     preset = preset or next(iter(declared.presets))
     if preset not in declared.presets:
         raise unknown_name(f"preset of {model}", preset, declared.presets)
@@ -46,6 +51,14 @@ def plan(
         given = {**plain_values(configuration), "epochs": epochs}
         configuration = build(declared.configuration, given, model)
     return Description(model, preset, data, seed or 0, plain_values(configuration), start or "")
+
+
+def _mode(declared: Model, name: str) -> Mode:
+    if not declared.modes:
+        raise UserError(f"{declared.name} is trained in one way: leave out --mode")
+    if name not in declared.modes:
+        raise unknown_name(f"mode of {declared.name}", name, declared.modes)
+    return declared.modes[name]
 
 
 def default_folder(planned: Description) -> Path:

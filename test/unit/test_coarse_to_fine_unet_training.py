@@ -10,10 +10,11 @@ torch = pytest.importorskip("torch")
 
 from coarse_to_fine_unet_example import CLIPS, CPU, TINY  # noqa: E402
 
-from lmtrack_ros.models.coarse_to_fine_unet import training  # noqa: E402
+from lmtrack_ros.models.coarse_to_fine_unet import populations, training  # noqa: E402
 from lmtrack_ros.models.coarse_to_fine_unet.agreement import agreement, centroids  # noqa: E402
 from lmtrack_ros.models.coarse_to_fine_unet.training import CoarseToFineUnetTrainee  # noqa: E402
 from lmtrack_ros.models.coarse_to_fine_unet.windows import draw  # noqa: E402
+from lmtrack_ros.models.parts import Part  # noqa: E402
 from lmtrack_ros.models.randomness import seed_all  # noqa: E402
 
 CYCLE = next(one for one in CLIPS if one.is_cycle)
@@ -157,3 +158,48 @@ def test_learns_to_find_a_disc_against_a_critic(made: Any) -> None:
         seed_all(0, 1, index)
         trainee.step(index)
     assert trainee.validate()["dice"] > 0.6
+
+
+def test_fixed_levels_stay_as_they_were(made: Any) -> None:
+    def changed(fixed_levels: int) -> set[str]:
+        trainee = made(fixed_levels=fixed_levels, adversarial=False)
+        before = {name: weight.clone() for name, weight in trainee.network.named_parameters()}
+        trainee.step(0)
+        after = trainee.network.named_parameters()
+        return {name for name, weight in after if not torch.equal(weight, before[name])}
+
+    everything, some = changed(0), changed(2)
+    fixed = {".".join(name.split(".")[:3]) for name in everything - some}
+    # four levels of the first, three of the second; a level's way up ends at the level above
+    deep = {"first": (2, 3), "second": (1, 2)}
+    assert fixed >= {f"{net}.down.{index}" for net, two in deep.items() for index in two}
+    assert fixed >= {f"{net}.up.{index}" for net in deep for index in (0, 1)}
+    assert {"first.recurrences.3", "second.recurrences.3"} <= fixed
+    assert not fixed & {"first.down.0", "first.down.1", "first.head.weight", "first.recurrences.1"}
+
+
+def test_parts_of_populations_share_no_case() -> None:
+    for name in ("group", "patient", "finetune-1", "finetune-15"):
+        parts = {part: set(populations.cases(name, part)) for part in Part}
+        assert not parts[Part.TRAINING] & parts[Part.TEST]
+        assert not parts[Part.VALIDATION] & (parts[Part.TRAINING] | parts[Part.TEST])
+    assert len({case.patient for case in populations.cases("group", Part.TRAINING)}) == 110
+    assert len({case.patient for case in populations.cases("group", Part.TEST)}) == 30
+
+
+def test_patient_is_tested_between_the_breaths_that_are_learnt() -> None:
+    learnt, tested = (
+        sorted(case.amplitude for case in populations.cases("patient", part))
+        for part in (Part.TRAINING, Part.TEST)
+    )
+    assert (len(learnt), len(tested)) == (80, 20)
+    assert learnt[39] < tested[0] < tested[-1] < learnt[40]
+
+
+def test_sub_group_learns_shallow_breaths_and_is_tested_on_deep_ones() -> None:
+    learnt, tested = (
+        [case.amplitude for case in populations.cases("finetune-3", part)]
+        for part in (Part.TRAINING, Part.TEST)
+    )
+    assert (len(learnt), len(tested)) == (10, 10)
+    assert max(learnt) < min(tested)

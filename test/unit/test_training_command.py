@@ -21,6 +21,7 @@ from lmtrack_ros.cli.main import main
 from lmtrack_ros.models import Model
 from lmtrack_ros.models.description import read_description
 from lmtrack_ros.models.weights import load_weights
+from lmtrack_ros.training.plan import command, plan
 
 Lmtrack = Callable[..., tuple[int, str, str]]
 
@@ -233,8 +234,24 @@ def test_without_torch_listing_works_and_training_says_what_is_needed(folder: Pa
 
 def test_presets_of_the_example_are_what_the_card_leaves_out() -> None:
     """The command of a card names the epochs only where they are not the preset's."""
-    from lmtrack_ros.training.plan import command, plan
-
     assert "--epochs" not in command(plan("sine", epochs=training_example.MODEL.presets["realtime"].epochs))
     assert "--epochs 7" in command(plan("sine", epochs=7))
     assert replace(plan("sine"), seed=2) == plan("sine", seed=2)
+
+
+def test_mode_stands_for_data_preset_and_start() -> None:
+    unet = "lmtrack_ros.models.coarse_to_fine_unet:MODEL"
+    models._MODELS["coarse_to_fine_unet"] = unet
+    planned = plan("coarse_to_fine_unet", mode="patient")
+    assert (planned.preset, planned.data, planned.start) == ("patient", ("patient",), "")
+    assert plan("coarse_to_fine_unet", mode="patient", preset="realtime").preset == "realtime"
+    assert plan("coarse_to_fine_unet", mode="group") == plan("coarse_to_fine_unet")
+
+
+def test_modes_that_are_not_there_are_refused(lmtrack: Lmtrack) -> None:
+    code, _, errors = lmtrack("train", "sine", "--mode", "group")
+    assert (code, errors.splitlines()) == (2, ["error: sine is trained in one way: leave out --mode"])
+    models._MODELS["coarse_to_fine_unet"] = "lmtrack_ros.models.coarse_to_fine_unet:MODEL"
+    code, _, errors = lmtrack("train", "coarse_to_fine_unet", "--mode", "pacient")
+    assert code == 2
+    assert "Did you mean 'patient'" in errors

@@ -32,6 +32,9 @@ class CoarseToFineUnetConfiguration(Configuration):
     coarse_weight: float = parameter(
         100.0, "of the coarse mask's cross entropy, as in BASNet; the paper does not say any", minimum=0.0
     )
+    fixed_levels: int = parameter(
+        0, "of both U-Nets, from the bottom up, that stay as they were at first", minimum=0, maximum=9
+    )
     windows_per_step: int = parameter(4, "in a batch", minimum=1)
     steps_per_epoch: int = parameter(250, "rounds of generator steps and a critic step", minimum=1)
     learning_rate: float = parameter(1e-3, "of Adam, at first", minimum=0.0)
@@ -44,6 +47,14 @@ class CoarseToFineUnetConfiguration(Configuration):
 
 
 REALTIME = CoarseToFineUnetConfiguration(epochs=10)
+
+PATIENT = CoarseToFineUnetConfiguration(epochs=4, steps_per_epoch=100)
+"""One patient's own cases, section 4.3: few, and alike."""
+
+FINETUNE = CoarseToFineUnetConfiguration(
+    epochs=2, steps_per_epoch=25, adversarial=False, fixed_levels=3, learning_rate=2e-4
+)
+"""A few cases of one patient for a network that was trained on others, section 4.2."""
 
 PAPER = CoarseToFineUnetConfiguration(
     epochs=200, image_px=256, channels=64, most_channels=512, critic_channels=64,

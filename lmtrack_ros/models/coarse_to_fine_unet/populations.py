@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from lmtrack_ros.configuration import cache_directory
+from lmtrack_ros.models.coarse_to_fine_unet import FINETUNED_PATIENTS
 from lmtrack_ros.models.coarse_to_fine_unet.configuration import CoarseToFineUnetConfiguration
 from lmtrack_ros.models.coarse_to_fine_unet.windows import Clip, clip
 from lmtrack_ros.models.parts import Part
@@ -16,6 +19,10 @@ _PATIENTS = {
     Part.TEST: range(3000, 3030),
 }
 _FREE = "lung_small"
+_PATIENT = 5000
+_FINETUNED = range(6000, 6000 + FINETUNED_PATIENTS)
+_AMPLITUDES = 0.4, 1.6
+"""Of the breaths of one patient, of his usual one."""
 
 
 def group(part: Part) -> list[Case]:
@@ -35,15 +42,56 @@ def group(part: Part) -> list[Case]:
     return cases
 
 
+def patient(part: Part) -> list[Case]:
+    """Return the cases of one patient and tumour, section 4.3: 100 breaths ordered by their amplitude.
+
+    The 40 least and the 40 greatest are to train on, the 20 between to test with; further ones to validate.
+    """
+    return _breaths(_PATIENT, 100, range(40, 60))[part]
+
+
+def finetuning(number: int, part: Part) -> list[Case]:
+    """Return the cases of one of the patients of section 4.2's sub-groups: 20 breaths by their amplitude.
+
+    The 10 least are to train on, the 10 greatest to test with.
+    """
+    return _breaths(_FINETUNED[number - 1], 20, range(10, 20))[part]
+
+
+def _breaths(patient: int, count: int, tested: range) -> dict[Part, list[Case]]:
+    rng = np.random.default_rng(patient)
+    amplitudes = np.sort(rng.uniform(*_AMPLITUDES, count)).round(4).tolist()
+    taught = [amplitude for number, amplitude in enumerate(amplitudes) if number not in tested]
+    validated = [_between(taught, number) for number in range(len(taught) // 8)]
+    parts = {Part.TRAINING: taught, Part.VALIDATION: validated}
+    parts[Part.TEST] = [amplitudes[number] for number in tested]
+    return {part: [Case(patient, 0, amplitude=a) for a in some] for part, some in parts.items()}
+
+
+def _between(amplitudes: Sequence[float], number: int) -> float:
+    """Return an amplitude in the middle between two successive ones."""
+    first = 8 * number + 3
+    return round((amplitudes[first] + amplitudes[first + 1]) / 2, 4)
+
+
+def cases(name: str, part: Part) -> list[Case]:
+    """Return the cases of one part of a data set."""
+    if name == "group":
+        return group(part)
+    if name == "patient":
+        return patient(part)
+    return finetuning(int(name.removeprefix("finetune-")), part)
+
+
 def clips(
     data: Sequence[str], part: Part, configuration: CoarseToFineUnetConfiguration, gathered: Gathered
 ) -> list[Clip]:
     """Return the sequences of one part of some data."""
-    cases = group(part)
+    every = [case for name in data for case in cases(name, part)]
     pictures = lung_cases.load(
-        cases, cache_directory("lung_cases"), lambda done: gathered(part.value, done, len(cases))
+        every, cache_directory("lung_cases"), lambda done: gathered(part.value, done, len(every))
     )
     return [
-        clip(p.images, p.masks, configuration.image_px, p.spacing_mm, is_cycle=case.preset != _FREE)
-        for case, p in zip(cases, pictures, strict=True)
+        clip(p.images, p.masks, configuration.image_px, p.spacing_mm, is_cycle=case.is_cycle)
+        for case, p in zip(every, pictures, strict=True)
     ]

@@ -50,7 +50,9 @@ class CoarseToFineUnetTrainee(Trainee):
         c = configuration
         self.network = Generator(c).to(device)
         self._critic = Critic(c).to(device)
-        self._optimiser = torch.optim.Adam(self.network.parameters(), lr=c.learning_rate, betas=_ADAM)
+        _fix(self.network, c.fixed_levels)
+        taught = [weight for weight in self.network.parameters() if weight.requires_grad]
+        self._optimiser = torch.optim.Adam(taught, lr=c.learning_rate, betas=_ADAM)
         self._of_critic = torch.optim.Adam(self._critic.parameters(), lr=c.learning_rate, betas=_ADAM)
         self._schedules = [
             torch.optim.lr_scheduler.ExponentialLR(optimiser, c.decay)
@@ -171,6 +173,14 @@ class CoarseToFineUnetTrainee(Trainee):
         """Return what is in each part."""
         said = {part.value: f"{len(clips)} sequences" for part, clips in self._clips.items()}
         return {**said, "calibration": "none of these"}
+
+
+def _fix(network: Generator, levels: int) -> None:
+    """Let so many levels of both U-Nets, from the bottom up, stay as they are."""
+    for net in (network.first, network.second):
+        if net is not None:
+            for part in net.bottom(levels):
+                part.requires_grad_(False)
 
 
 def _said(of: Sequence[Agreement], prefix: str) -> dict[str, float]:

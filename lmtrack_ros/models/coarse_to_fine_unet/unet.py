@@ -48,6 +48,12 @@ class UNet(nn.Module):
         self.head = nn.ConvTranspose2d(channels[0] * (1 if len(channels) == 1 else 2), 1, 4, 2, 1)
         self.recurrences = nn.ModuleDict({str(level): BothWays(channels[level - 1]) for level in recurrent})
 
+    def bottom(self, levels: int) -> list[nn.Module]:
+        """Return the parts of so many levels from the bottom up."""
+        deep = range(len(self.down) - levels + 1, len(self.down) + 1)
+        recurrences = [self.recurrences[str(level)] for level in deep if str(level) in self.recurrences]
+        return [*self.down[len(self.down) - levels :], *self.up[:levels], *recurrences]
+
     def forward(
         self, frames: Tensor, before: Memory, wanted: slice = ALL
     ) -> tuple[Tensor, dict[int, Recurrent]]:

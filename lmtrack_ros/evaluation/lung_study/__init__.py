@@ -1,0 +1,1 @@
+"""The experiments of the paper of the coarse-to-fine U-Net, on simulated patients."""
