@@ -12,6 +12,7 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.evaluation.rendering_speed import measure_rendering
 from lmtrack_ros.evaluation.step_cost import measure_step_cost
 from lmtrack_ros.evaluation.tracking_speed import SETTINGS, measure_tracking
+from lmtrack_ros.evaluation.window_cost import measure_window
 from lmtrack_ros.ros.benchmark import measure
 
 
@@ -29,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     step_cost = measure_step_cost()
     rendering = measure_rendering()
     tracking = {model: measure_tracking(model) for model in SETTINGS}
+    window = measure_window()
     with tempfile.TemporaryDirectory() as directory:
         transport = measure(arguments.frames, arguments.rate_hz, Path(directory))
     result = {
@@ -37,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         "step_cost": step_cost,
         "rendering": rendering,
         "tracking": tracking,
+        "stream_beside_window": window,
     }
     if arguments.json:
         sys.stdout.write(json.dumps(result) + "\n")
@@ -70,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     for model, of_model in tracking.items():
         _write_tracking(model, of_model)
+    _write_window(window)
     return 0
 
 
@@ -80,10 +84,27 @@ def _write_tracking(model: str, tracking: dict[str, Any]) -> None:
     width, height = tracking["size_px"]
     sys.stdout.write(f"{model}, weights {tracking['weights']}, frames of {width} x {height} px\n")
     for run in tracking["runs"]:
-        update, finding = run["update_ms"], run["finding_ms"]
+        update, finding = run["update_ms"], run.get("finding_ms")
+        alone = (
+            f"without refinement p50 {finding['p50']:.2f}, p99 {finding['p99']:.2f} ms; " if finding else ""
+        )
         sys.stdout.write(
             f"  {run['backend']:8} {run['device']:4} {run['landmarks']:2} landmarks: "
-            f"p50 {update['p50']:.2f}, p99 {update['p99']:.2f} ms, "
-            f"without refinement p50 {finding['p50']:.2f}, p99 {finding['p99']:.2f} ms; "
+            f"p50 {update['p50']:.2f}, p99 {update['p99']:.2f} ms, {alone}"
             f"{run['frames_per_s']:.0f} frames/s, {run['times_eager']:.1f} times eager\n"
+        )
+
+
+def _write_window(window: dict[str, Any]) -> None:
+    if window["missing"]:
+        sys.stdout.write(f"the stream is not measured: {window['missing']}\n")
+        return
+    sys.stdout.write("coarse_to_fine_unet, a new frame along a stream beside a window, eager cpu\n")
+    for one in window["sizes"]:
+        operations, median_ms = one["operations"], one["median_ms"]
+        sys.stdout.write(
+            f"  {one['side_px']} x {one['side_px']} px, window of {one['frames']}: "
+            f"{operations['stream'] / 1e9:.2f} of {operations['window'] / 1e9:.2f} billion operations, "
+            f"{one['times_fewer']:.1f} times fewer; {median_ms['stream']:.0f} of {median_ms['window']:.0f} ms, "
+            f"{one['times_as_fast']:.1f} times as fast\n"
         )

@@ -189,7 +189,8 @@ def test_bench_measures_transport_the_gates_own_time_rendering_and_tracking(doma
     rendering = measured["rendering"]
     assert {one["phantom"].split()[0] for one in rendering["settings"]} == {"ultrasound", "fluoroscopy", "mr"}
     assert min(one["frames_per_s"] for one in rendering["settings"]) > 0
-    assert set(measured["tracking"]) == {"attention_mask_rcnn", "template_matching"}
+    assert set(measured["tracking"]) == {"attention_mask_rcnn", "coarse_to_fine_unet", "template_matching"}
+    assert min(one["times_fewer"] for one in measured["stream_beside_window"]["sizes"]) > 5
     for tracking in measured["tracking"].values():
         assert bool(tracking["runs"]) != bool(tracking["missing"])
         assert all(run["frames_per_s"] > 0 for run in tracking["runs"])
