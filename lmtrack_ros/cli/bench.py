@@ -105,6 +105,7 @@ def _write_window(window: dict[str, Any]) -> None:
         sys.stdout.write(
             f"  {one['side_px']} x {one['side_px']} px, window of {one['frames']}: "
             f"{operations['stream'] / 1e9:.2f} of {operations['window'] / 1e9:.2f} billion operations, "
-            f"{one['times_fewer']:.1f} times fewer; {median_ms['stream']:.0f} of {median_ms['window']:.0f} ms, "
+            f"{one['times_fewer']:.1f} times fewer; "
+            f"{median_ms['stream']:.0f} of {median_ms['window']:.0f} ms, "
             f"{one['times_as_fast']:.1f} times as fast\n"
         )

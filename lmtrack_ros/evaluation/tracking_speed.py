@@ -54,9 +54,9 @@ def measure_tracking(model: str, weights: str = "") -> dict[str, Any]:
 
     Returns:
         For each device, backend and number of landmarks: median and 99th percentile, ms, of a whole update
-        and of finding alone, without refinement, where there is any; frames per second; how many times as fast as eager on that
-        device the update is; how many frames were timed. ``missing`` says in one line why there is nothing
-        to time.
+        and of finding alone, without refinement, where there is any; frames per second; how many times as
+        fast as eager on that device the update is; how many frames were timed. ``missing`` says in one line
+        why there is nothing to time.
     """
     setting = SETTINGS[model]
     if not weights and setting.weights not in shipped_weights(find_model(model)):

@@ -12,7 +12,9 @@ _RUNS = 5
 
 
 def measure_window() -> dict[str, Any]:
-    """Count and time what the coarse-to-fine U-Net's realtime preset does for a new frame; weights do not matter.
+    """Count and time what the coarse-to-fine U-Net's realtime preset does for a new frame.
+
+    Its weights do not matter for that.
 
     Returns:
         ``missing``, why there is nothing to measure, and for each side of the square that the network sees:

@@ -71,7 +71,7 @@ def _trained_state() -> dict[str, torch.Tensor]:
     return dict(trainee.network.state_dict())
 
 
-_TAUGHT = replace(TINY, adversarial=False, learning_rate=3e-3, generator_steps=1, windows_per_step=4)
+_TAUGHT = replace(TINY, gan_weight=0.0, learning_rate=3e-3, generator_steps=1, windows_per_step=4)
 _STEPS = 120
 
 

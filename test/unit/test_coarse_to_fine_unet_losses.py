@@ -7,9 +7,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from lmtrack_ros.models.coarse_to_fine_unet.losses import (  # noqa: E402
-    coarse_loss,
     critic_loss,
     deception_loss,
+    entropy_loss,
     iou_loss,
     l1_loss,
     ssim_loss,
@@ -58,9 +58,12 @@ def test_ssim_of_opposite_stripes() -> None:
     assert ssim_loss(stripes, 1 - stripes).item() == pytest.approx(1 - first * second, abs=1e-5)
 
 
-def test_coarse_mask_is_judged_by_cross_entropy() -> None:
-    logits, truth = torch.tensor([0.0, math.log(3.0)]), torch.tensor([1.0, 0.0])
-    assert coarse_loss(logits, truth).item() == pytest.approx((math.log(2.0) + math.log(4.0)) / 2)
+def test_both_masks_are_judged_by_cross_entropy_the_coarse_one_most_where_there_is_tumour() -> None:
+    truth = torch.tensor([1.0, 0.0])
+    coarse, refined = torch.tensor([0.0, math.log(3.0)]), torch.tensor([math.log(3.0), 0.0])
+    of_coarse = (10 * math.log(2.0) + math.log(4.0)) / 2
+    of_refined = (math.log(4.0 / 3.0) + math.log(2.0)) / 2
+    assert entropy_loss(coarse, refined, truth).item() == pytest.approx(of_coarse + of_refined)
 
 
 def steep(slope: float) -> "torch.nn.Module":

@@ -106,12 +106,12 @@ def test_two_steps_of_the_generator_then_one_of_the_critic(
     monkeypatch.setattr(trainee, "_teach_critic", noted("critic", trainee._teach_critic))
     losses = trainee.step(0)
     assert steps == ["network", "network", "critic"]
-    assert set(losses) == {"l1", "ssim", "iou", "coarse", "gan", "critic"}
-    assert "critic" not in made(adversarial=False).step(0)
+    assert set(losses) == {"l1", "ssim", "iou", "entropy", "gan", "critic"}
+    assert "critic" not in made(gan_weight=0.0).step(0)
 
 
 def test_weights_of_losses_are_those_of_equation_9(made: Any) -> None:
-    plain, heavy = (made(l1_weight=w, adversarial=False, generator_steps=1) for w in (1.0, 100.0))
+    plain, heavy = (made(l1_weight=w, gan_weight=0.0, generator_steps=1) for w in (1.0, 100.0))
     seed_all(1)
     first = plain.step(0)
     seed_all(1)
@@ -162,7 +162,7 @@ def test_learns_to_find_a_disc_against_a_critic(made: Any) -> None:
 
 def test_fixed_levels_stay_as_they_were(made: Any) -> None:
     def changed(fixed_levels: int) -> set[str]:
-        trainee = made(fixed_levels=fixed_levels, adversarial=False)
+        trainee = made(fixed_levels=fixed_levels, gan_weight=0.0)
         before = {name: weight.clone() for name, weight in trainee.network.named_parameters()}
         trainee.step(0)
         after = trainee.network.named_parameters()

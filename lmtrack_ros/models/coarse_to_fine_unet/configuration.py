@@ -21,16 +21,18 @@ class CoarseToFineUnetConfiguration(Configuration):
     most_channels: int = parameter(64, "of a level", minimum=4)
     refinement: bool = parameter(True, "add the second U-Net's residual, equation (1)")
     recurrence: bool = parameter(True, "join frames by convolutional LSTMs, section 3.2")
-    adversarial: bool = parameter(True, "train against a critic, equation (4)")
+    gan_weight: float = parameter(
+        0.05, "of equation (4) in equation (9); 0: train without a critic", minimum=0.0
+    )
     critic_levels: int = parameter(5, "of the critic: fewer than the generator's", minimum=1, maximum=9)
     critic_channels: int = parameter(8, "of the critic's level 1", minimum=4)
     gradient_penalty: float = parameter(10.0, "λ of equation (4)", minimum=0.0)
     generator_steps: int = parameter(2, "for each of the critic, section 3.3", minimum=1)
-    l1_weight: float = parameter(1.0, "of equation (6) in equation (9)", minimum=0.0)
-    ssim_weight: float = parameter(100.0, "of equation (7) in equation (9)", minimum=0.0)
+    l1_weight: float = parameter(100.0, "of equation (6) in equation (9)", minimum=0.0)
+    ssim_weight: float = parameter(1.0, "of equation (7) in equation (9)", minimum=0.0)
     iou_weight: float = parameter(1.0, "of equation (8) in equation (9)", minimum=0.0)
-    coarse_weight: float = parameter(
-        100.0, "of the coarse mask's cross entropy, as in BASNet; the paper does not say any", minimum=0.0
+    entropy_weight: float = parameter(
+        100.0, "of the masks' cross entropy, as in BASNet; the paper has none", minimum=0.0
     )
     fixed_levels: int = parameter(
         0, "of both U-Nets, from the bottom up, that stay as they were at first", minimum=0, maximum=9
@@ -38,6 +40,7 @@ class CoarseToFineUnetConfiguration(Configuration):
     windows_per_step: int = parameter(4, "in a batch", minimum=1)
     steps_per_epoch: int = parameter(250, "rounds of generator steps and a critic step", minimum=1)
     learning_rate: float = parameter(1e-3, "of Adam, at first", minimum=0.0)
+    critic_learning_rate: float = parameter(1e-4, "likewise, for the critic", minimum=0.0)
     decay: float = parameter(0.8, "factor of the learning rate after each epoch", minimum=0.0, maximum=1.0)
 
     def __post_init__(self) -> None:
@@ -52,12 +55,12 @@ PATIENT = CoarseToFineUnetConfiguration(epochs=4, steps_per_epoch=100)
 """One patient's own cases, section 4.3: few, and alike."""
 
 FINETUNE = CoarseToFineUnetConfiguration(
-    epochs=2, steps_per_epoch=25, adversarial=False, fixed_levels=3, learning_rate=2e-4
+    epochs=2, steps_per_epoch=25, gan_weight=0.0, fixed_levels=3, learning_rate=2e-4
 )
 """A few cases of one patient for a network that was trained on others, section 4.2."""
 
 PAPER = CoarseToFineUnetConfiguration(
     epochs=200, image_px=256, channels=64, most_channels=512, critic_channels=64,
-    coarse_weight=0.0, learning_rate=2e-4, decay=1.0,
+    gan_weight=1.0, entropy_weight=0.0, learning_rate=2e-4, critic_learning_rate=2e-4, decay=1.0,
 )  # fmt: skip
 """Sizes that the paper does not say are those of DCGAN and pix2pix, on which it builds."""

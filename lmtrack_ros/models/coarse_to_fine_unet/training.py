@@ -13,9 +13,9 @@ from lmtrack_ros.models.coarse_to_fine_unet.configuration import CoarseToFineUne
 from lmtrack_ros.models.coarse_to_fine_unet.critic import Critic
 from lmtrack_ros.models.coarse_to_fine_unet.generator import Generator, triples
 from lmtrack_ros.models.coarse_to_fine_unet.losses import (
-    coarse_loss,
     critic_loss,
     deception_loss,
+    entropy_loss,
     iou_loss,
     l1_loss,
     ssim_loss,
@@ -27,7 +27,7 @@ from lmtrack_ros.models.precision import Precision
 from lmtrack_ros.models.trainee import Gathered, Stateful, Trainee, unseen
 
 _GREATEST_GRADIENT = 10.0
-_ADAM = (0.5, 0.9)
+_ADAM_OF_CRITIC = (0.5, 0.9)
 """Of the gradients' running means, as Gulrajani et al. 2017 use them."""
 _PICTURED = 5
 
@@ -52,8 +52,10 @@ class CoarseToFineUnetTrainee(Trainee):
         self._critic = Critic(c).to(device)
         _fix(self.network, c.fixed_levels)
         taught = [weight for weight in self.network.parameters() if weight.requires_grad]
-        self._optimiser = torch.optim.Adam(taught, lr=c.learning_rate, betas=_ADAM)
-        self._of_critic = torch.optim.Adam(self._critic.parameters(), lr=c.learning_rate, betas=_ADAM)
+        self._optimiser = torch.optim.Adam(taught, lr=c.learning_rate)
+        self._of_critic = torch.optim.Adam(
+            self._critic.parameters(), lr=c.critic_learning_rate, betas=_ADAM_OF_CRITIC
+        )
         self._schedules = [
             torch.optim.lr_scheduler.ExponentialLR(optimiser, c.decay)
             for optimiser in (self._optimiser, self._of_critic)
@@ -81,7 +83,7 @@ class CoarseToFineUnetTrainee(Trainee):
         losses: dict[str, float] = {}
         for _ in range(self.configuration.generator_steps):
             losses |= self._teach_generator(self._drawn())
-        if self.configuration.adversarial:
+        if self.configuration.gan_weight:
             losses["critic"] = self._teach_critic(self._drawn())
         return losses
 
@@ -98,11 +100,11 @@ class CoarseToFineUnetTrainee(Trainee):
             "l1": c.l1_weight * l1_loss(found, windows.masks),
             "ssim": c.ssim_weight * ssim_loss(found, windows.masks),
             "iou": c.iou_weight * iou_loss(found, windows.masks),
-            "coarse": c.coarse_weight * coarse_loss(prediction.coarse, windows.masks),
+            "entropy": c.entropy_weight * entropy_loss(prediction.coarse, prediction.refined, windows.masks),
         }
-        if c.adversarial:
+        if c.gan_weight:
             self._critic.requires_grad_(False)
-            losses["gan"] = deception_loss(self._critic, found)
+            losses["gan"] = c.gan_weight * deception_loss(self._critic, found)
             self._critic.requires_grad_(True)
         self._precision.step(torch.stack(list(losses.values())).sum(), self._optimiser, _GREATEST_GRADIENT)
         return {name: loss.item() for name, loss in losses.items()}

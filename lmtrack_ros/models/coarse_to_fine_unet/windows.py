@@ -15,8 +15,8 @@ from lmtrack_ros.models.sampling import places, rotation, sample
 from lmtrack_ros.models.views import View
 
 _SCALE, _ROTATION_DEG, _SHIFT = (0.75, 1.4), 8.0, 0.08
-_GAMMA, _CONTRAST, _BRIGHTNESS = (0.6, 1.6), (0.7, 1.3), 0.15
-_NEGATIVE_SHARE = 0.25
+_GAMMA, _CONTRAST, _BRIGHTNESS = (0.7, 1.4), (0.7, 1.3), 0.15
+_NEGATIVE_SHARE = 0.15
 _NOISE = 0.02
 _INSIDE = 0.5
 """Of a pixel, what must be in the mask for it to be."""
