@@ -87,6 +87,13 @@ _ALL = (
         "lmtrack_ros.evaluation.lung_study.group:conduct",
     ),
     Study(
+        "coarse_to_fine_unet",
+        "inserted",
+        "tumours put into real recordings, and the same recordings without",
+        "lmtrack_ros.evaluation.lung_study.inserted:conduct",
+        takes_recordings=True,
+    ),
+    Study(
         "template_matching",
         "tracking",
         "landmarks and inserted targets in real recordings, beside the correlation tracker",
