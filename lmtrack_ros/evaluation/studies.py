@@ -88,6 +88,18 @@ _ALL = (
     ),
     Study(
         "coarse_to_fine_unet",
+        "patient",
+        "a network for one patient, trained on his own breaths",
+        "lmtrack_ros.evaluation.lung_study.own_patient:conduct_patient",
+    ),
+    Study(
+        "coarse_to_fine_unet",
+        "finetuning",
+        "networks tuned to some breaths of one patient, with and without fixed levels",
+        "lmtrack_ros.evaluation.lung_study.own_patient:conduct_finetuning",
+    ),
+    Study(
+        "coarse_to_fine_unet",
         "inserted",
         "tumours put into real recordings, and the same recordings without",
         "lmtrack_ros.evaluation.lung_study.inserted:conduct",

@@ -15,6 +15,7 @@ from lmtrack_ros.models.coarse_to_fine_unet.configuration import (  # noqa: E402
     REALTIME,
     CoarseToFineUnetConfiguration,
 )
+from lmtrack_ros.models.coarse_to_fine_unet.contrast import LocalContrast  # noqa: E402
 from lmtrack_ros.models.coarse_to_fine_unet.critic import Critic  # noqa: E402
 from lmtrack_ros.models.coarse_to_fine_unet.generator import (  # noqa: E402
     NOTHING,
@@ -178,3 +179,25 @@ def test_stream_takes_a_fifth_of_the_operations_of_a_window() -> None:
         with FlopCounterMode(display=False) as stream:
             advanced(made, seen, frames[:, 1])
     assert window.get_total_flops() >= 5 * stream.get_total_flops()
+
+
+def test_local_contrast_is_that_of_the_surroundings_alone() -> None:
+    contrast = LocalContrast(64)
+    picture = torch.rand(2, 64, 64)
+    found = contrast(picture)
+    # brighter or darker, and a slope of brightness, change hardly anything
+    ramp = torch.linspace(0.0, 0.3, 64)
+    torch.testing.assert_close(contrast(picture + 0.4), found, atol=1e-4, rtol=0.0)
+    assert (contrast(picture + ramp) - found).abs().mean() < 0.05
+    assert found.mean().abs() < 0.05
+    assert found.std() == pytest.approx(1.0, abs=0.1)
+    # by hand: one bright pixel has the weight of the middle in both means
+    spot = torch.zeros(64, 64)
+    spot[32, 32] = 1.0
+    line = torch.exp(-(((torch.arange(64) - 32) / 4.0) ** 2) / 2)
+    share = (line / line.sum())[32].item() ** 2
+    near = [share * (line[32 + step] / line[32]).item() for step in (0, 1)]
+    assert contrast(spot)[32, 32] > 2.5 > 0 > contrast(spot)[32, 33] > -1.0
+    off = spot - contrast._mean(spot)
+    assert off[32, 32].item() == pytest.approx(1 - near[0], abs=1e-5)
+    assert off[32, 33].item() == pytest.approx(-near[1], abs=1e-5)

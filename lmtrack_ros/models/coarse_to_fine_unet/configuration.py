@@ -13,7 +13,7 @@ class CoarseToFineUnetConfiguration(Configuration):
     image_px: int = parameter(
         128, "side of the square to which the whole image is brought, px", minimum=32, maximum=1024
     )
-    frames: int = parameter(10, "successive ones that are seen at once, section 3.1.1", minimum=2)
+    frames: int = parameter(5, "successive ones in a window to learn from, section 3.1.1", minimum=2)
     step_s: float = parameter(0.5, "between two of them, s; section 4.1", minimum=0.01, maximum=5.0)
     levels: int = parameter(7, "of the first U-Net, section 3.1.3", minimum=1, maximum=9)
     refinement_levels: int = parameter(5, "of the second, section 3.1.3", minimum=1, maximum=9)
@@ -37,9 +37,9 @@ class CoarseToFineUnetConfiguration(Configuration):
     fixed_levels: int = parameter(
         0, "of both U-Nets, from the bottom up, that stay as they were at first", minimum=0, maximum=9
     )
-    windows_per_step: int = parameter(4, "in a batch", minimum=1)
-    steps_per_epoch: int = parameter(250, "rounds of generator steps and a critic step", minimum=1)
-    learning_rate: float = parameter(1e-3, "of Adam, at first", minimum=0.0)
+    windows_per_step: int = parameter(8, "in a batch", minimum=1)
+    steps_per_epoch: int = parameter(150, "rounds of generator steps and a critic step", minimum=1)
+    learning_rate: float = parameter(2e-3, "of Adam, at first", minimum=0.0)
     critic_learning_rate: float = parameter(1e-4, "likewise, for the critic", minimum=0.0)
     decay: float = parameter(0.8, "factor of the learning rate after each epoch", minimum=0.0, maximum=1.0)
 
@@ -60,7 +60,7 @@ FINETUNE = CoarseToFineUnetConfiguration(
 """A few cases of one patient for a network that was trained on others, section 4.2."""
 
 PAPER = CoarseToFineUnetConfiguration(
-    epochs=200, image_px=256, channels=64, most_channels=512, critic_channels=64,
+    epochs=200, image_px=256, frames=10, windows_per_step=4, channels=64, most_channels=512, critic_channels=64,
     gan_weight=1.0, entropy_weight=0.0, learning_rate=2e-4, critic_learning_rate=2e-4, decay=1.0,
 )  # fmt: skip
 """Sizes that the paper does not say are those of DCGAN and pix2pix, on which it builds."""

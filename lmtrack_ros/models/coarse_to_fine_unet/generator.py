@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lmtrack_ros.models.coarse_to_fine_unet.configuration import CoarseToFineUnetConfiguration
+from lmtrack_ros.models.coarse_to_fine_unet.contrast import LocalContrast
 from lmtrack_ros.models.coarse_to_fine_unet.unet import ALL, Memory, UNet
 
 
@@ -46,6 +47,7 @@ class Generator(nn.Module):
         self.configuration = c = configuration
         # every skip connection; below the bottom there is none
         skips = range(1, c.levels) if c.recurrence else ()
+        self.contrast = LocalContrast(c.image_px)
         self.first = UNet(3, widths(c.channels, c.most_channels, c.levels), skips)
         self.second = None
         if c.refinement:
@@ -60,7 +62,8 @@ class Generator(nn.Module):
             before: what is remembered of the frames before the window.
             wanted: frames whose logits are asked for.
         """
-        coarse, of_coarse = self.first(triples, before.coarse, wanted if self.second is None else ALL)
+        seen = self.contrast(triples)
+        coarse, of_coarse = self.first(seen, before.coarse, wanted if self.second is None else ALL)
         if self.second is None:
             return Prediction(coarse, coarse, Memories(of_coarse, {}))
         residual, of_residual = self.second(torch.sigmoid(coarse), before.residual, wanted)

@@ -35,18 +35,17 @@ class UNet(nn.Module):
     def __init__(self, inputs: int, channels: Sequence[int], recurrent: Collection[int]) -> None:
         super().__init__()
         widths = (inputs, *channels)
-        self.down = nn.ModuleList(
-            _stride(nn.Conv2d, before, after, normed=level > 1)
-            for level, (before, after) in enumerate(pairwise(widths), 1)
-        )
+        self.down = nn.ModuleList(_stride(nn.Conv2d, before, after) for before, after in pairwise(widths))
         # below the bottom nothing comes up to be joined
         ups = []
         for level in range(len(channels), 1, -1):
             joined = channels[level - 1] * (1 if level == len(channels) else 2)
-            ups.append(_stride(nn.ConvTranspose2d, joined, channels[level - 2], normed=True))
+            ups.append(_stride(nn.ConvTranspose2d, joined, channels[level - 2]))
         self.up = nn.ModuleList(ups)
         self.head = nn.ConvTranspose2d(channels[0] * (1 if len(channels) == 1 else 2), 1, 4, 2, 1)
         self.recurrences = nn.ModuleDict({str(level): BothWays(channels[level - 1]) for level in recurrent})
+        # what a recurrence gives is small beside what comes up from below
+        self.scales = nn.ModuleDict({str(level): _normal(channels[level - 1]) for level in recurrent})
 
     def bottom(self, levels: int) -> list[nn.Module]:
         """Return the parts of so many levels from the bottom up."""
@@ -75,6 +74,7 @@ class UNet(nn.Module):
             sequence = features.unflatten(0, shape)
             if str(level) in self.recurrences:
                 sequence, after[level] = self.recurrences[str(level)](sequence, before.get(level))
+                sequence = self.scales[str(level)](sequence.flatten(0, 1)).unflatten(0, shape)
             levels.append(sequence[:, wanted].flatten(0, 1))
         features = levels.pop()
         for up in self.up:
@@ -83,10 +83,10 @@ class UNet(nn.Module):
         return logits.reshape(shape[0], -1, *logits.shape[1:]), after
 
 
-def _stride(
-    kind: type[nn.Conv2d] | type[nn.ConvTranspose2d], inputs: int, outputs: int, *, normed: bool
-) -> nn.Module:
-    convolution = kind(inputs, outputs, 4, 2, 1, bias=not normed)
+def _stride(kind: type[nn.Conv2d] | type[nn.ConvTranspose2d], inputs: int, outputs: int) -> nn.Module:
+    return nn.Sequential(kind(inputs, outputs, 4, 2, 1, bias=False), _normal(outputs), nn.LeakyReLU(SLOPE))
+
+
+def _normal(channels: int) -> nn.Module:
     # within a frame: batches are small, and a stream has none
-    normal = [nn.GroupNorm(gcd(_GROUPS, outputs), outputs)] if normed else []
-    return nn.Sequential(convolution, *normal, nn.LeakyReLU(SLOPE))
+    return nn.GroupNorm(gcd(_GROUPS, channels), channels)
