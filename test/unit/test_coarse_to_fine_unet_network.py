@@ -194,7 +194,7 @@ def test_local_contrast_is_that_of_the_surroundings_alone() -> None:
     # by hand: one bright pixel has the weight of the middle in both means
     spot = torch.zeros(64, 64)
     spot[32, 32] = 1.0
-    line = torch.exp(-(((torch.arange(64) - 32) / 4.0) ** 2) / 2)
+    line = torch.exp(-(((torch.arange(64) - 32) / 6.4) ** 2) / 2)
     share = (line / line.sum())[32].item() ** 2
     near = [share * (line[32 + step] / line[32]).item() for step in (0, 1)]
     assert contrast(spot)[32, 32] > 2.5 > 0 > contrast(spot)[32, 33] > -1.0

@@ -38,8 +38,8 @@ def test_whole_image_is_in_the_square_with_its_mask() -> None:
     frames, masks = one.window(2, 4)
     for frame, mask in zip(frames, masks, strict=True):
         assert frame[mask > 0].mean() > frame[mask == 0].mean() + 0.4
-    # 5 px of 48 across are 5 * 32 / 48 px; the middle of the image is that of the square
-    assert masks[0].sum() == pytest.approx(np.pi * (5 * 32 / 48) ** 2, rel=0.15)
+    # 4 px of 48 across are 4 * 32 / 48 px; the middle of the image is that of the square
+    assert masks[0].sum() == pytest.approx(np.pi * (4 * 32 / 48) ** 2, rel=0.15)
     assert centroids(masks)[0, 0].item() == pytest.approx((8 + 0.5) * 32 / 48 - 0.5, abs=0.3)
 
 

@@ -60,7 +60,8 @@ FINETUNE = CoarseToFineUnetConfiguration(
 """A few cases of one patient for a network that was trained on others, section 4.2."""
 
 PAPER = CoarseToFineUnetConfiguration(
-    epochs=200, image_px=256, frames=10, windows_per_step=4, channels=64, most_channels=512, critic_channels=64,
-    gan_weight=1.0, entropy_weight=0.0, learning_rate=2e-4, critic_learning_rate=2e-4, decay=1.0,
+    epochs=200, image_px=256, frames=10, windows_per_step=4, channels=64, most_channels=512,
+    critic_channels=64, gan_weight=1.0, entropy_weight=0.0, learning_rate=2e-4, critic_learning_rate=2e-4,
+    decay=1.0,
 )  # fmt: skip
 """Sizes that the paper does not say are those of DCGAN and pix2pix, on which it builds."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-_SIGMA = 1 / 16
+_SIGMA = 1 / 10
 """Of the surroundings, as a part of the image's side: wider than a tumour, narrower than a lung."""
 _NOISE = 0.02
 """Grey values that differ less are alike."""
