@@ -76,7 +76,7 @@ _STEPS = 160
 
 
 def write_run(folder: Path) -> str:
-    """Write the run of a network that finds such discs, calibrated as it would be: the raw deviation is more than its errors."""
+    """Write the run of a network that finds such discs, calibrated as it would be."""
     folder.mkdir(parents=True, exist_ok=True)
     described = Description(
         "coarse_to_fine_unet",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lmtrack_ros.configuration import cache_directory
+from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.models.coarse_to_fine_unet import FINETUNED_PATIENTS
 from lmtrack_ros.models.coarse_to_fine_unet.configuration import CoarseToFineUnetConfiguration
 from lmtrack_ros.models.coarse_to_fine_unet.windows import Clip, clip
@@ -75,18 +76,29 @@ def _between(amplitudes: Sequence[float], number: int) -> float:
 
 
 def cases(name: str, part: Part) -> list[Case]:
-    """Return the cases of one part of a data set."""
+    """Return the cases of one part of a data set.
+
+    Raises:
+        UserError: it is not one of the model's.
+    """
     if name == "group":
         return group(part)
     if name == "patient":
         return patient(part)
-    return finetuning(int(name.removeprefix("finetune-")), part)
+    number = name.removeprefix("finetune-")
+    if number == name or not number.isdigit():
+        raise UserError(f"{name}: the coarse-to-fine U-Net learns from masks, which only its phantoms have")
+    return finetuning(int(number), part)
 
 
 def clips(
     data: Sequence[str], part: Part, configuration: CoarseToFineUnetConfiguration, gathered: Gathered
 ) -> list[Clip]:
-    """Return the sequences of one part of some data."""
+    """Return the sequences of one part of some data.
+
+    Raises:
+        UserError: data are not the model's own, or what is rendered cannot be kept.
+    """
     every = [case for name in data for case in cases(name, part)]
     pictures = lung_cases.load(
         every, cache_directory("lung_cases"), lambda done: gathered(part.value, done, len(every))
