@@ -61,7 +61,6 @@ CLIPS = [
 
 @cache
 def _trained_state() -> dict[str, torch.Tensor]:
-    torch.set_num_threads(1)
     with patch.object(training, "clips", lambda *_: CLIPS):
         seed_all(0, 0)
         trainee = training.CoarseToFineUnetTrainee(_TAUGHT, ("group",), 0, CPU)
