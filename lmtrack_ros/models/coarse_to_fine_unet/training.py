@@ -123,7 +123,8 @@ class CoarseToFineUnetTrainee(Trainee):
 
     def end_epoch(self) -> None:
         """Lower the learning rates."""
-        for schedule in self._schedules:
+        used = self._schedules if self.configuration.gan_weight else self._schedules[:1]
+        for schedule in used:
             schedule.step()
 
     def validate(self) -> Mapping[str, float]:
