@@ -16,15 +16,12 @@ from lmtrack_ros.evaluation.lung_study.picture import draw_scores
 from lmtrack_ros.evaluation.lung_study.scoring import Figures, Score, figures, score
 from lmtrack_ros.evaluation.overlay import atomic_file
 from lmtrack_ros.evaluation.studies import Order
-from lmtrack_ros.models import find_model
-from lmtrack_ros.models.coarse_to_fine_unet.configuration import CoarseToFineUnetConfiguration
 from lmtrack_ros.models.coarse_to_fine_unet.generator import Generator
 from lmtrack_ros.models.coarse_to_fine_unet.parameters import CoarseToFineUnetParameters
 from lmtrack_ros.models.coarse_to_fine_unet.populations import group
 from lmtrack_ros.models.coarse_to_fine_unet.tracker import CoarseToFineUnetTracker
-from lmtrack_ros.models.description import find_weights
+from lmtrack_ros.models.loading import load_network
 from lmtrack_ros.models.parts import Part
-from lmtrack_ros.models.weights import fill, load_weights
 from lmtrack_ros.phantoms.lung_cases import LARGE_MM, SMALL_MM, USUAL_MM
 
 WEIGHTS = "lung"
@@ -98,13 +95,7 @@ def load_generator(weights: str) -> Generator:
     Raises:
         UserError: there are none, or they cannot be read.
     """
-    path = find_weights(find_model(_MODEL), weights)
-    description, state = load_weights(path, _MODEL)
-    configuration = description.configuration
-    assert isinstance(configuration, CoarseToFineUnetConfiguration)
-    generator = Generator(configuration)
-    fill(generator, state, str(path))
-    return generator
+    return load_network(_MODEL, weights, Generator).network
 
 
 def _of_size(scores: Sequence[Score], diameters_mm: tuple[float, float]) -> list[Score]:

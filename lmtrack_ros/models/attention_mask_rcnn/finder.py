@@ -14,12 +14,9 @@ from torch import Tensor, nn
 
 from lmtrack_ros.inference.engine import prepare
 from lmtrack_ros.inference.parameters import InferenceParameters
-from lmtrack_ros.models import find_model
-from lmtrack_ros.models.attention_mask_rcnn.configuration import AttentionMaskRcnnConfiguration
 from lmtrack_ros.models.attention_mask_rcnn.detector import Looked, State
 from lmtrack_ros.models.attention_mask_rcnn.network import AttentionMaskRcnn
-from lmtrack_ros.models.description import find_weights
-from lmtrack_ros.models.weights import fill, load_weights
+from lmtrack_ros.models.loading import load_network
 
 Grey = NDArray[np.float32]
 
@@ -73,13 +70,9 @@ class Finder:
         batch: int = 0,
         on_progress: Callable[[str], None] = logger.info,
     ) -> None:
-        path = find_weights(find_model(_MODEL), weights)
-        self.description, state = load_weights(path, _MODEL)
-        configuration = self.description.configuration
-        assert isinstance(configuration, AttentionMaskRcnnConfiguration)
-        self.configuration = configuration
-        self._network = AttentionMaskRcnn(configuration).eval()
-        fill(self._network, state, str(path))
+        loaded = load_network(_MODEL, weights, AttentionMaskRcnn)
+        self.description, self._network = loaded.description, loaded.network
+        self.configuration = configuration = self._network.configuration
         on_gpu = parameters.device != "cpu" and torch.cuda.is_available()
         self._batch = batch or (_GPU_BATCH if on_gpu else 1)
         region = _smooth_noise(self._batch, configuration.region_px)
@@ -89,7 +82,7 @@ class Finder:
             remembered = self._network.remember(region)
 
         def ready(part: nn.Module, probe: tuple[Tensor, ...], name: str) -> Any:
-            said = f"attention_mask_rcnn {path.stem} {name}"
+            said = f"attention_mask_rcnn {loaded.name} {name}"
             return prepare(
                 part.eval(),
                 [p.clone() for p in probe],

@@ -11,13 +11,10 @@ from torch import Tensor, nn
 
 from lmtrack_ros.inference.engine import prepare
 from lmtrack_ros.inference.parameters import InferenceParameters
-from lmtrack_ros.models import find_model
-from lmtrack_ros.models.coarse_to_fine_unet.configuration import CoarseToFineUnetConfiguration
 from lmtrack_ros.models.coarse_to_fine_unet.generator import Generator, Memories
 from lmtrack_ros.models.coarse_to_fine_unet.recurrence import Recurrent
 from lmtrack_ros.models.coarse_to_fine_unet.stream import Seen, advanced, nothing_yet
-from lmtrack_ros.models.description import find_weights
-from lmtrack_ros.models.weights import fill, load_weights
+from lmtrack_ros.models.loading import load_network
 
 Grey = NDArray[np.float32]
 
@@ -61,14 +58,10 @@ class Finder:
         late: int = 0,
         on_progress: Callable[[str], None] = logger.info,
     ) -> None:
-        path = find_weights(find_model(_MODEL), weights)
-        self.description, state = load_weights(path, _MODEL)
-        configuration = self.description.configuration
-        assert isinstance(configuration, CoarseToFineUnetConfiguration)
-        self.configuration = configuration
-        generator = Generator(configuration).eval()
-        fill(generator, state, str(path))
-        side = configuration.image_px
+        loaded = load_network(_MODEL, weights, Generator)
+        self.description, generator = loaded.description, loaded.network
+        self.configuration = generator.configuration
+        side = self.configuration.image_px
         blank = torch.zeros(1, side, side)
         with torch.inference_mode():
             _, begun = advanced(generator, nothing_yet(blank, late), blank)
@@ -82,7 +75,7 @@ class Finder:
             step,
             probe,
             parameters,
-            name=f"{_MODEL} {path.stem}",
+            name=f"{_MODEL} {loaded.name}",
             tolerance=_TOLERANCE,
             on_progress=on_progress,
         )

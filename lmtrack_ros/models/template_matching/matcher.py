@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,12 +10,10 @@ from numpy.typing import NDArray
 
 from lmtrack_ros.inference.engine import Engine, prepare
 from lmtrack_ros.inference.parameters import InferenceParameters
-from lmtrack_ros.models import find_model
-from lmtrack_ros.models.description import Description, find_weights
+from lmtrack_ros.models.loading import load_network
 from lmtrack_ros.models.template_matching.configuration import TemplateMatchingConfiguration
 from lmtrack_ros.models.template_matching.training import build_network
 from lmtrack_ros.models.views import View
-from lmtrack_ros.models.weights import fill, load_weights
 
 Grey = NDArray[np.float32]
 Points = NDArray[np.float64]
@@ -64,14 +61,11 @@ class Matcher:
         examples: int = 1,
         on_progress: Callable[[str], None] = logger.info,
     ) -> None:
-        path: Path = find_weights(find_model(_MODEL), weights)
-        self.description: Description
-        self.description, state = load_weights(path, _MODEL)
+        loaded = load_network(_MODEL, weights, build_network)
+        self.description, self._network = loaded.description, loaded.network
         configuration = self.description.configuration
         assert isinstance(configuration, TemplateMatchingConfiguration)
         self.configuration = configuration
-        self._network = build_network(configuration).eval()
-        fill(self._network, state, str(path))
         on_gpu = parameters.device != "cpu" and torch.cuda.is_available()
         self._batch = batch or (_GPU_BATCH if on_gpu else 1)
         self._examples = examples
@@ -79,7 +73,7 @@ class Matcher:
             self._network,
             self._probe(),
             parameters,
-            name=f"template_matching {path.stem}",
+            name=f"template_matching {loaded.name}",
             tolerance=_TOLERANCE_PX,
             on_progress=on_progress,
         )
