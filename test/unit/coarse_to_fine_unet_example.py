@@ -19,6 +19,7 @@ from lmtrack_ros.models.weights import save_weights
 
 TINY = CoarseToFineUnetConfiguration(
     image_px=32,
+    part_px=16,
     frames=4,
     levels=4,
     refinement_levels=3,
@@ -70,7 +71,7 @@ def _trained_state() -> dict[str, torch.Tensor]:
     return dict(trainee.network.state_dict())
 
 
-_TAUGHT = replace(TINY, gan_weight=0.0, learning_rate=3e-3, generator_steps=1, windows_per_step=4)
+_TAUGHT = replace(TINY, part_px=32, gan_weight=0.0, learning_rate=3e-3, generator_steps=1, windows_per_step=4)
 _STEPS = 160
 
 

@@ -28,7 +28,7 @@ from lmtrack_ros.models.coarse_to_fine_unet.recurrence import BothWays, ConvLstm
 from lmtrack_ros.models.coarse_to_fine_unet.stream import advanced, nothing_yet  # noqa: E402
 
 TINY = CoarseToFineUnetConfiguration(
-    image_px=32, levels=4, refinement_levels=3, channels=4, most_channels=16, critic_levels=2
+    image_px=32, part_px=16, levels=4, refinement_levels=3, channels=4, most_channels=16, critic_levels=2
 )
 
 
@@ -117,7 +117,7 @@ def test_only_recurrences_see_farther_than_the_neighbours(recurrence: bool) -> N
 
 def test_critic_scores_each_sequence_by_itself_without_bounds() -> None:
     critic = Critic(TINY)
-    masks = torch.rand(3, 4, 1, 32, 32)
+    masks = torch.rand(3, 4, 1, 16, 16)
     scores = critic(masks)
     assert scores.shape == (3,)
     torch.testing.assert_close(critic(masks[1:2]), scores[1:2])
@@ -190,6 +190,9 @@ def test_local_contrast_is_that_of_the_surroundings_alone() -> None:
     torch.testing.assert_close(contrast(picture + 0.4), found, atol=1e-4, rtol=0.0)
     assert (contrast(picture + ramp) - found).abs().mean() < 0.05
     assert found.mean().abs() < 0.05
+    # of a part it is nearly what it is of the whole, and in its middle the same
+    part = contrast(picture[:, :48, :48])
+    torch.testing.assert_close(part[:, 8:24, 8:24], found[:, 8:24, 8:24], atol=0.1, rtol=0.0)
     assert found.std() == pytest.approx(1.0, abs=0.1)
     # by hand: one bright pixel has the weight of the middle in both means
     spot = torch.zeros(64, 64)

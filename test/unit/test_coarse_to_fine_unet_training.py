@@ -13,7 +13,7 @@ from coarse_to_fine_unet_example import CLIPS, CPU, TINY  # noqa: E402
 from lmtrack_ros.models.coarse_to_fine_unet import populations, training  # noqa: E402
 from lmtrack_ros.models.coarse_to_fine_unet.agreement import agreement, centroids  # noqa: E402
 from lmtrack_ros.models.coarse_to_fine_unet.training import CoarseToFineUnetTrainee  # noqa: E402
-from lmtrack_ros.models.coarse_to_fine_unet.windows import draw  # noqa: E402
+from lmtrack_ros.models.coarse_to_fine_unet.windows import draw, parts  # noqa: E402
 from lmtrack_ros.models.parts import Part  # noqa: E402
 from lmtrack_ros.models.randomness import seed_all  # noqa: E402
 
@@ -54,7 +54,7 @@ def test_cycle_goes_on_with_its_first_frame() -> None:
 
 def test_windows_vary_pictures_and_masks_alike() -> None:
     torch.manual_seed(0)
-    windows = draw([CLIPS[0], CYCLE], 24, 4, CPU)
+    windows = draw([CLIPS[0], CYCLE], 24, 4, 32, CPU)
     assert windows.frames.shape == (24, 4, 32, 32)
     assert windows.masks.shape == (24, 4, 1, 32, 32)
     assert set(windows.masks.unique().tolist()) == {0.0, 1.0}
@@ -67,7 +67,27 @@ def test_windows_vary_pictures_and_masks_alike() -> None:
         assert (masks.flatten(1).sum(1) > 5).all()
     assert 1 <= darker <= 14
     torch.manual_seed(0)
-    assert torch.equal(draw([CLIPS[0], CYCLE], 24, 4, CPU).frames, windows.frames)
+    assert torch.equal(draw([CLIPS[0], CYCLE], 24, 4, 32, CPU).frames, windows.frames)
+
+
+def test_parts_mostly_show_the_tumour_and_nothing_beyond_the_image() -> None:
+    torch.manual_seed(0)
+    windows = draw([CLIPS[0], CYCLE], 60, 4, 16, CPU)
+    assert windows.frames.shape == (60, 4, 16, 16)
+    shown = windows.masks.flatten(1).any(1).float().mean()
+    assert 0.8 < shown < 1.0
+    without = draw([CLIPS[-1]], 4, 4, 16, CPU)
+    assert not without.masks.any()
+
+
+def test_parts_make_up_the_whole() -> None:
+    masks = torch.arange(2 * 3 * 16.0).reshape(2, 3, 1, 4, 4)
+    found = parts(masks, 2)
+    assert found.shape == (8, 3, 1, 2, 2)
+    assert torch.equal(
+        found[4:], torch.stack([masks[1, :, :, r : r + 2, c : c + 2] for r in (0, 2) for c in (0, 2)])
+    )
+    assert torch.equal(parts(masks, 4), masks)
 
 
 def test_agreement_counts_pixels_and_measures_centres() -> None:

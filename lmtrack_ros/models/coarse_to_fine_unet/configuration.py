@@ -11,8 +11,12 @@ class CoarseToFineUnetConfiguration(Configuration):
     """Of generator, critic, losses and optimisation; the defaults are the realtime preset."""
 
     image_px: int = parameter(
-        128, "side of the square to which the whole image is brought, px", minimum=32, maximum=1024
+        256, "side of the square to which the whole image is brought, px", minimum=32, maximum=1024
     )
+    part_px: int = parameter(
+        128, "side of the parts of images that are learnt from in turn with whole ones, px", minimum=32
+    )
+    whole_share: float = parameter(0.3, "of the batches, that show whole images", minimum=0.0, maximum=1.0)
     frames: int = parameter(5, "successive ones in a window to learn from, section 3.1.1", minimum=2)
     step_s: float = parameter(0.5, "between two of them, s; section 4.1", minimum=0.01, maximum=5.0)
     levels: int = parameter(7, "of the first U-Net, section 3.1.3", minimum=1, maximum=9)
@@ -37,19 +41,22 @@ class CoarseToFineUnetConfiguration(Configuration):
     fixed_levels: int = parameter(
         0, "of both U-Nets, from the bottom up, that stay as they were at first", minimum=0, maximum=9
     )
-    windows_per_step: int = parameter(8, "in a batch", minimum=1)
-    steps_per_epoch: int = parameter(150, "rounds of generator steps and a critic step", minimum=1)
+    windows_per_step: int = parameter(8, "in a batch of parts; as many pixels in one of wholes", minimum=1)
+    steps_per_epoch: int = parameter(250, "rounds of generator steps and a critic step", minimum=1)
     learning_rate: float = parameter(2e-3, "of Adam, at first", minimum=0.0)
     critic_learning_rate: float = parameter(1e-4, "likewise, for the critic", minimum=0.0)
-    decay: float = parameter(0.8, "factor of the learning rate after each epoch", minimum=0.0, maximum=1.0)
+    decay: float = parameter(0.85, "factor of the learning rate after each epoch", minimum=0.0, maximum=1.0)
 
     def __post_init__(self) -> None:
         deepest = max(self.levels, self.refinement_levels)
-        if self.image_px % 2**deepest:
-            raise ValueError(f"image_px must be a multiple of {2**deepest} for {deepest} levels")
+        for name, side in (("image_px", self.image_px), ("part_px", self.part_px)):
+            if side % 2**deepest:
+                raise ValueError(f"{name} must be a multiple of {2**deepest} for {deepest} levels")
+        if self.image_px % self.part_px:
+            raise ValueError("image_px must be a multiple of part_px")
 
 
-REALTIME = CoarseToFineUnetConfiguration(epochs=10)
+REALTIME = CoarseToFineUnetConfiguration(epochs=20)
 
 PATIENT = CoarseToFineUnetConfiguration(epochs=4, steps_per_epoch=100)
 """One patient's own cases, section 4.3: few, and alike."""
@@ -60,7 +67,7 @@ FINETUNE = CoarseToFineUnetConfiguration(
 """A few cases of one patient for a network that was trained on others, section 4.2."""
 
 PAPER = CoarseToFineUnetConfiguration(
-    epochs=200, image_px=256, frames=10, windows_per_step=4, channels=64, most_channels=512,
+    epochs=200, part_px=256, frames=10, windows_per_step=4, channels=64, most_channels=512,
     critic_channels=64, gan_weight=1.0, entropy_weight=0.0, learning_rate=2e-4, critic_learning_rate=2e-4,
     decay=1.0,
 )  # fmt: skip

@@ -15,23 +15,26 @@ class LocalContrast(nn.Module):
     Next to heart and spine a tumour is a small step of grey on a large one; so both are of a kind.
 
     Args:
-        side: of the images, px.
+        side: of whole images, px.
     """
 
-    weights: Tensor
+    nearness: Tensor
 
     def __init__(self, side: int) -> None:
         super().__init__()
         places = torch.arange(side, dtype=torch.float32)
-        weights = torch.exp(-(((places[:, None] - places) / (_SIGMA * side)) ** 2) / 2)
-        self.register_buffer("weights", weights / weights.sum(1, keepdim=True), persistent=False)
+        nearness = torch.exp(-(((places[:, None] - places) / (_SIGMA * side)) ** 2) / 2)
+        self.register_buffer("nearness", nearness, persistent=False)
 
     def forward(self, grey: Tensor) -> Tensor:
-        """Return the local contrast of (..., S, S) grey values."""
+        """Return the local contrast of (..., S, S) grey values of an image or a part of it."""
         off = grey - self._mean(grey)
         contrast: Tensor = off / torch.sqrt(self._mean(off * off) + _NOISE**2)
         return contrast
 
     def _mean(self, values: Tensor) -> Tensor:
-        mean: Tensor = self.weights @ values @ self.weights.T
+        side = values.shape[-1]
+        nearness = self.nearness[:side, :side]
+        weights = nearness / nearness.sum(1, keepdim=True)
+        mean: Tensor = weights @ values @ weights.T
         return mean

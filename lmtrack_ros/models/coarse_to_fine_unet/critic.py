@@ -28,11 +28,11 @@ class Critic(nn.Module):
         ]
         self.down = nn.Sequential(*down)
         self.recurrence = ConvLstm(channels[-1], channels[-1])
-        side = c.image_px // 2**c.critic_levels
+        side = c.part_px // 2**c.critic_levels
         self.score = nn.Linear(channels[-1] * side * side, 1)
 
     def forward(self, masks: Tensor) -> Tensor:
-        """Return (B,) scores of (B, N, 1, H, W) sequences of masks: the more, the truer."""
+        """Return (B,) scores of (B, N, 1, H, W) sequences of masks, of parts: the more, the truer."""
         features = self.down(masks.flatten(0, 1)).unflatten(0, masks.shape[:2])
         last = self.recurrence(features, self.recurrence.nothing(features)).after(-1).hidden
         scores: Tensor = self.score(last.flatten(1)).squeeze(1)

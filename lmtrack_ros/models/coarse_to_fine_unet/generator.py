@@ -62,7 +62,10 @@ class Generator(nn.Module):
             before: what is remembered of the frames before the window.
             wanted: frames whose logits are asked for.
         """
-        seen = self.contrast(triples)
+        return self.find(self.contrast(triples), before, wanted)
+
+    def find(self, seen: Tensor, before: Memories = NOTHING, wanted: slice = ALL) -> Prediction:
+        """Return the same, of the local contrast of triples."""
         coarse, of_coarse = self.first(seen, before.coarse, wanted if self.second is None else ALL)
         if self.second is None:
             return Prediction(coarse, coarse, Memories(of_coarse, {}))

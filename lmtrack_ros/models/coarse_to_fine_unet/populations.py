@@ -19,7 +19,7 @@ _PATIENTS = {
     Part.VALIDATION: range(2000, 2012),
     Part.TEST: range(3000, 3030),
 }
-_FREE = "lung_small"
+_FREE = "lung_free"
 _PATIENT = 5000
 _FINETUNED = range(6000, 6000 + FINETUNED_PATIENTS)
 _AMPLITUDES = 0.4, 1.6

@@ -11,7 +11,7 @@ from torch import Tensor
 from lmtrack_ros.models.coarse_to_fine_unet.agreement import Agreement, agreement
 from lmtrack_ros.models.coarse_to_fine_unet.configuration import CoarseToFineUnetConfiguration
 from lmtrack_ros.models.coarse_to_fine_unet.critic import Critic
-from lmtrack_ros.models.coarse_to_fine_unet.generator import Generator, triples
+from lmtrack_ros.models.coarse_to_fine_unet.generator import NOTHING, Generator, Prediction, triples
 from lmtrack_ros.models.coarse_to_fine_unet.losses import (
     critic_loss,
     deception_loss,
@@ -21,7 +21,7 @@ from lmtrack_ros.models.coarse_to_fine_unet.losses import (
     ssim_loss,
 )
 from lmtrack_ros.models.coarse_to_fine_unet.populations import clips
-from lmtrack_ros.models.coarse_to_fine_unet.windows import Windows, draw
+from lmtrack_ros.models.coarse_to_fine_unet.windows import Windows, draw, parts
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.precision import Precision
 from lmtrack_ros.models.trainee import Gathered, Stateful, Trainee, unseen
@@ -60,7 +60,7 @@ class CoarseToFineUnetTrainee(Trainee):
             torch.optim.lr_scheduler.ExponentialLR(optimiser, c.decay)
             for optimiser in (self._optimiser, self._of_critic)
         ]
-        self._precision, self._precision_of_critic = Precision(device), Precision(device)
+        self._precision, self._precision_of_critic = Precision(device, half_on_cpu=True), Precision(device)
         self._clips = {part: clips(data, part, c, gathered) for part in Part}
         self.steps_per_epoch = c.steps_per_epoch
 
@@ -89,12 +89,25 @@ class CoarseToFineUnetTrainee(Trainee):
 
     def _drawn(self) -> Windows:
         c = self.configuration
-        return draw(self._clips[Part.TRAINING], c.windows_per_step, c.frames, self.device)
+        side, count = c.part_px, c.windows_per_step
+        if torch.rand(()) < c.whole_share:
+            side, count = c.image_px, max(1, count * c.part_px**2 // c.image_px**2)
+        return draw(self._clips[Part.TRAINING], count, c.frames, side, self.device)
+
+    def _predicted(self, windows: Windows) -> Prediction:
+        # bright surroundings have too few digits in half precision
+        seen = self.network.contrast(triples(windows.frames))
+        with self._precision.autocast():
+            coarse, refined, _ = self.network.find(seen)
+        return Prediction(coarse.float(), refined.float(), NOTHING)
+
+    def _parts(self, masks: Tensor) -> Tensor:
+        return parts(masks, self.configuration.part_px)
 
     def _teach_generator(self, windows: Windows) -> dict[str, float]:
         """Take one step on equation (9); the critic stays as it is."""
         c = self.configuration
-        prediction = self.network(triples(windows.frames))
+        prediction = self._predicted(windows)
         found = torch.sigmoid(prediction.refined)
         losses = {
             "l1": c.l1_weight * l1_loss(found, windows.masks),
@@ -104,7 +117,7 @@ class CoarseToFineUnetTrainee(Trainee):
         }
         if c.gan_weight:
             self._critic.requires_grad_(False)
-            losses["gan"] = c.gan_weight * deception_loss(self._critic, found)
+            losses["gan"] = c.gan_weight * deception_loss(self._critic, self._parts(found))
             self._critic.requires_grad_(True)
         self._precision.step(torch.stack(list(losses.values())).sum(), self._optimiser, _GREATEST_GRADIENT)
         return {name: loss.item() for name, loss in losses.items()}
@@ -112,14 +125,12 @@ class CoarseToFineUnetTrainee(Trainee):
     def _teach_critic(self, windows: Windows) -> float:
         """Take one step on equation (4); the generator stays as it is."""
         with torch.no_grad():
-            found = self._found(windows)
+            found = self._parts(torch.sigmoid(self._predicted(windows).refined))
+        truth = self._parts(windows.masks)
         shares = torch.rand(len(found), device=self.device)
-        loss = critic_loss(self._critic, found, windows.masks, shares, self.configuration.gradient_penalty)
+        loss = critic_loss(self._critic, found, truth, shares, self.configuration.gradient_penalty)
         self._precision_of_critic.step(loss, self._of_critic, _GREATEST_GRADIENT)
         return loss.item()
-
-    def _found(self, windows: Windows) -> Tensor:
-        return torch.sigmoid(self.network(triples(windows.frames)).refined)
 
     def end_epoch(self) -> None:
         """Lower the learning rates."""

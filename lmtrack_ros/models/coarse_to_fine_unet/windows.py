@@ -1,4 +1,4 @@
-"""Windows of frames to learn from, cut out of sequences by chance and varied."""
+"""Windows of frames to learn from, of whole images or parts, cut out of sequences by chance and varied."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ from lmtrack_ros.models.sampling import places, rotation, sample
 from lmtrack_ros.models.views import View
 
 _SCALE, _ROTATION_DEG, _SHIFT = (0.75, 1.4), 8.0, 0.08
+_TUMOUR_SHARE, _OFF_CENTRE = 0.8, 0.35
+"""Of the parts, that are cut out round the tumour; how far from their middle it may lie, in their sides."""
 _GAMMA, _CONTRAST, _BRIGHTNESS = (0.7, 1.4), (0.7, 1.3), 0.15
 _NEGATIVE_SHARE = 0.15
 _NOISE = 0.02
@@ -62,35 +64,62 @@ class Windows(NamedTuple):
     """A batch.
 
     Attributes:
-        frames: (B, N, S, S) grey values.
-        masks: (B, N, 1, S, S), 0 or 1.
+        frames: (B, N, P, P) grey values.
+        masks: (B, N, 1, P, P), 0 or 1.
     """
 
     frames: Tensor
     masks: Tensor
 
 
-def draw(clips: Sequence[Clip], count: int, length: int, device: torch.device) -> Windows:
-    """Return windows cut out by chance, from torch's generator, and varied: each in one way throughout."""
+def draw(clips: Sequence[Clip], count: int, length: int, side: int, device: torch.device) -> Windows:
+    """Return windows cut out by chance, from torch's generator, and varied: each in one way throughout.
+
+    Args:
+        clips: from which.
+        count: of the windows.
+        length: of a window.
+        side: of what they show of the images, px; less than theirs: a part, mostly one with the tumour.
+        device: where they shall be.
+    """
     frames, masks = [], []
     for _ in range(count):
         chosen = clips[int(torch.randint(len(clips), ()))]
         window = chosen.window(int(torch.randint(chosen.starts(length), ())), length)
-        seen, shown = _moved(*(part.to(device) for part in window))
+        seen, shown = _moved(*(part.to(device) for part in window), side)
         frames.append(_shown_otherwise(seen))
         masks.append(shown)
     return Windows(torch.stack(frames), torch.stack(masks)[:, :, None])
 
 
-def _moved(frames: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (N, S, S) frames and masks mirrored, turned, scaled and shifted alike."""
-    side, device = frames.shape[-1], frames.device
+def parts(masks: Tensor, side: int) -> Tensor:
+    """Return the (B', N, 1, P, P) parts, of so many pixels aside, that make up (B, N, 1, S, S) masks."""
+    squares = masks.unfold(-2, side, side).unfold(-2, side, side)
+    return squares.permute(0, 3, 4, 1, 2, 5, 6).flatten(0, 2)
+
+
+def _middle(masks: Tensor, side: int) -> Tensor:
+    """Return the (2,) column and row in (N, S, S) masks round which to cut out."""
+    whole = masks.shape[-1]
+    off = 2 * torch.rand(2, device=masks.device) - 1
+    if side == whole:
+        return (whole - 1) / 2 + whole * _SHIFT * off
+    if torch.rand(()) < _TUMOUR_SHARE and masks.any():
+        places = masks.nonzero()[:, 1:].flip(1).float()
+        middle = places.mean(0) + side * _OFF_CENTRE * off
+    else:
+        middle = whole / 2 * (1 + off)
+    return middle.clamp(side / 2, whole - side / 2)
+
+
+def _moved(frames: Tensor, masks: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Return (N, P, P) of (N, S, S) frames and masks, cut out, mirrored, turned, scaled and shifted alike."""
+    device = frames.device
     angle = torch.deg2rad(_uniform(-_ROTATION_DEG, _ROTATION_DEG, device))
     flip = torch.where(torch.rand((), device=device) < 0.5, -1.0, 1.0)
     mirror = torch.diag(torch.stack([flip, torch.ones_like(flip)]))
     matrix = rotation(angle) @ mirror / _uniform(*_SCALE, device)
-    centre = (side - 1) / 2 + side * _SHIFT * (2 * torch.rand(2, device=device) - 1)
-    grid = places(matrix, centre, side).expand(len(frames), side, side, 2)
+    grid = places(matrix, _middle(masks, side), side).expand(len(frames), side, side, 2)
     return sample(frames, grid), (sample(masks, grid) >= _INSIDE).float()
 
 
