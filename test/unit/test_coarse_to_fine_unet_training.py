@@ -111,9 +111,9 @@ def test_two_steps_of_the_generator_then_one_of_the_critic(
     steps = []
 
     def noted(whose: str, teach: Any) -> Any:
-        def taught(windows: Any) -> Any:
+        def taught(*masks: Any) -> Any:
             before = {name: [w.clone() for w in one.parameters()] for name, one in networks.items()}
-            answer = teach(windows)
+            answer = teach(*masks)
             steps.append(whose)
             for name, one in networks.items():
                 pairs = zip(one.parameters(), before[name], strict=True)

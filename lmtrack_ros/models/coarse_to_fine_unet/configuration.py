@@ -41,9 +41,9 @@ class CoarseToFineUnetConfiguration(Configuration):
     fixed_levels: int = parameter(
         0, "of both U-Nets, from the bottom up, that stay as they were at first", minimum=0, maximum=9
     )
-    windows_per_step: int = parameter(8, "in a batch of parts; as many pixels in one of wholes", minimum=1)
-    steps_per_epoch: int = parameter(250, "rounds of generator steps and a critic step", minimum=1)
-    learning_rate: float = parameter(2e-3, "of Adam, at first", minimum=0.0)
+    windows_per_step: int = parameter(4, "in a batch of parts; as many pixels in one of wholes", minimum=1)
+    steps_per_epoch: int = parameter(400, "rounds of generator steps and a critic step", minimum=1)
+    learning_rate: float = parameter(1.5e-3, "of Adam, at first", minimum=0.0)
     critic_learning_rate: float = parameter(1e-4, "likewise, for the critic", minimum=0.0)
     decay: float = parameter(0.85, "factor of the learning rate after each epoch", minimum=0.0, maximum=1.0)
 
@@ -56,7 +56,7 @@ class CoarseToFineUnetConfiguration(Configuration):
             raise ValueError("image_px must be a multiple of part_px")
 
 
-REALTIME = CoarseToFineUnetConfiguration(epochs=20)
+REALTIME = CoarseToFineUnetConfiguration(epochs=15)
 
 PATIENT = CoarseToFineUnetConfiguration(epochs=4, steps_per_epoch=100)
 """One patient's own cases, section 4.3: few, and alike."""

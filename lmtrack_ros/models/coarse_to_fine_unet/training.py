@@ -78,13 +78,16 @@ class CoarseToFineUnetTrainee(Trainee):
         }
 
     def step(self, index: int) -> Mapping[str, float]:
-        """Take the steps of one round, each on windows drawn by chance; returns the last losses."""
+        """Take the steps of one round, each on windows drawn by chance; returns the last losses.
+
+        The critic learns from what the generator found last.
+        """
         self.network.train()
-        losses: dict[str, float] = {}
         for _ in range(self.configuration.generator_steps):
-            losses |= self._teach_generator(self._drawn())
+            windows = self._drawn()
+            found, losses = self._teach_generator(windows)
         if self.configuration.gan_weight:
-            losses["critic"] = self._teach_critic(self._drawn())
+            losses["critic"] = self._teach_critic(found, windows.masks)
         return losses
 
     def _drawn(self) -> Windows:
@@ -96,7 +99,7 @@ class CoarseToFineUnetTrainee(Trainee):
 
     def _predicted(self, windows: Windows) -> Prediction:
         # bright surroundings have too few digits in half precision
-        seen = self.network.contrast(triples(windows.frames))
+        seen = triples(self.network.contrast(windows.frames))
         with self._precision.autocast():
             coarse, refined, _ = self.network.find(seen)
         return Prediction(coarse.float(), refined.float(), NOTHING)
@@ -104,8 +107,8 @@ class CoarseToFineUnetTrainee(Trainee):
     def _parts(self, masks: Tensor) -> Tensor:
         return parts(masks, self.configuration.part_px)
 
-    def _teach_generator(self, windows: Windows) -> dict[str, float]:
-        """Take one step on equation (9); the critic stays as it is."""
+    def _teach_generator(self, windows: Windows) -> tuple[Tensor, dict[str, float]]:
+        """Take one step on equation (9); the critic stays as it is. Returns the masks that were found."""
         c = self.configuration
         prediction = self._predicted(windows)
         found = torch.sigmoid(prediction.refined)
@@ -120,13 +123,11 @@ class CoarseToFineUnetTrainee(Trainee):
             losses["gan"] = c.gan_weight * deception_loss(self._critic, self._parts(found))
             self._critic.requires_grad_(True)
         self._precision.step(torch.stack(list(losses.values())).sum(), self._optimiser, _GREATEST_GRADIENT)
-        return {name: loss.item() for name, loss in losses.items()}
+        return found.detach(), {name: loss.item() for name, loss in losses.items()}
 
-    def _teach_critic(self, windows: Windows) -> float:
+    def _teach_critic(self, found: Tensor, truth: Tensor) -> float:
         """Take one step on equation (4); the generator stays as it is."""
-        with torch.no_grad():
-            found = self._parts(torch.sigmoid(self._predicted(windows).refined))
-        truth = self._parts(windows.masks)
+        found, truth = self._parts(found), self._parts(truth)
         shares = torch.rand(len(found), device=self.device)
         loss = critic_loss(self._critic, found, truth, shares, self.configuration.gradient_penalty)
         self._precision_of_critic.step(loss, self._of_critic, _GREATEST_GRADIENT)
