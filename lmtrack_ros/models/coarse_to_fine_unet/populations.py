@@ -1,13 +1,14 @@
 """The sequences to train on, to validate and to test with: cases of phantoms, or a user's own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from lmtrack_ros.configuration import cache_directory
-from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.models.coarse_to_fine_unet import FINETUNED_PATIENTS
+from lmtrack_ros.models.coarse_to_fine_unet import DATA, FINETUNED_PATIENTS
 from lmtrack_ros.models.coarse_to_fine_unet.configuration import CoarseToFineUnetConfiguration
+from lmtrack_ros.models.coarse_to_fine_unet.own_images import own_clips
 from lmtrack_ros.models.coarse_to_fine_unet.windows import Clip, clip
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.trainee import Gathered
@@ -48,7 +49,7 @@ def patient(part: Part) -> list[Case]:
 
     The 40 least and the 40 greatest are to train on, the 20 between to test with; further ones to validate.
     """
-    return _breaths(_PATIENT, 100, range(40, 60))[part]
+    return _breaths(_PATIENT, patient_amplitudes(_PATIENT))[part]
 
 
 def finetuning(number: int, part: Part) -> list[Case]:
@@ -56,17 +57,28 @@ def finetuning(number: int, part: Part) -> list[Case]:
 
     The 10 least are to train on, the 10 greatest to test with.
     """
-    return _breaths(_FINETUNED[number - 1], 20, range(10, 20))[part]
+    seed = _FINETUNED[number - 1]
+    return _breaths(seed, _amplitudes(seed, 20, range(10, 20)))[part]
 
 
-def _breaths(patient: int, count: int, tested: range) -> dict[Part, list[Case]]:
-    rng = np.random.default_rng(patient)
+def patient_amplitudes(seed: int) -> dict[Part, list[float]]:
+    """Return the amplitudes of one patient's breaths, of his usual one, by what they are for."""
+    return _amplitudes(seed, 100, range(40, 60))
+
+
+def _amplitudes(seed: int, count: int, tested: range) -> dict[Part, list[float]]:
+    rng = np.random.default_rng(seed)
     amplitudes = np.sort(rng.uniform(*_AMPLITUDES, count)).round(4).tolist()
     taught = [amplitude for number, amplitude in enumerate(amplitudes) if number not in tested]
-    validated = [_between(taught, number) for number in range(len(taught) // 8)]
-    parts = {Part.TRAINING: taught, Part.VALIDATION: validated}
-    parts[Part.TEST] = [amplitudes[number] for number in tested]
-    return {part: [Case(patient, 0, amplitude=a) for a in some] for part, some in parts.items()}
+    return {
+        Part.TRAINING: taught,
+        Part.VALIDATION: [_between(taught, number) for number in range(len(taught) // 8)],
+        Part.TEST: [amplitudes[number] for number in tested],
+    }
+
+
+def _breaths(seed: int, amplitudes: Mapping[Part, Sequence[float]]) -> dict[Part, list[Case]]:
+    return {part: [Case(seed, 0, amplitude=a) for a in some] for part, some in amplitudes.items()}
 
 
 def _between(amplitudes: Sequence[float], number: int) -> float:
@@ -78,17 +90,15 @@ def _between(amplitudes: Sequence[float], number: int) -> float:
 def cases(name: str, part: Part) -> list[Case]:
     """Return the cases of one part of a data set.
 
-    Raises:
-        UserError: it is not one of the model's.
+    Args:
+        name: of one that the model has itself.
+        part: wanted.
     """
     if name == "group":
         return group(part)
     if name == "patient":
         return patient(part)
-    number = name.removeprefix("finetune-")
-    if number == name or not number.isdigit():
-        raise UserError(f"{name}: the coarse-to-fine U-Net learns from masks, which only its phantoms have")
-    return finetuning(int(number), part)
+    return finetuning(int(name.removeprefix("finetune-")), part)
 
 
 def clips(
@@ -97,13 +107,15 @@ def clips(
     """Return the sequences of one part of some data.
 
     Raises:
-        UserError: data are not the model's own, or what is rendered cannot be kept.
+        UserError: a folder cannot be used, or what is rendered cannot be kept.
     """
-    every = [case for name in data for case in cases(name, part)]
+    every = [case for name in data if name in DATA for case in cases(name, part)]
     pictures = lung_cases.load(
         every, cache_directory("lung_cases"), lambda done: gathered(part.value, done, len(every))
     )
-    return [
+    simulated = [
         clip(p.images, p.masks, configuration.image_px, p.spacing_mm, is_cycle=case.is_cycle)
         for case, p in zip(every, pictures, strict=True)
     ]
+    own = [one for name in data if name not in DATA for one in own_clips(Path(name), part, configuration)]
+    return simulated + own

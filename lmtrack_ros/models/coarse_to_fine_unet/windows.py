@@ -86,7 +86,8 @@ def draw(clips: Sequence[Clip], count: int, length: int, side: int, device: torc
     for _ in range(count):
         chosen = clips[int(torch.randint(len(clips), ()))]
         window = chosen.window(int(torch.randint(chosen.starts(length), ())), length)
-        seen, shown = _moved(*(part.to(device) for part in window), side)
+        seen, shown = (part.to(device) for part in window)
+        seen, shown = _moved(seen, shown, side)
         frames.append(_shown_otherwise(seen))
         masks.append(shown)
     return Windows(torch.stack(frames), torch.stack(masks)[:, :, None])

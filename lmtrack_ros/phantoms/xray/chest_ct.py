@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.phantoms.deformation import Deformation
+from lmtrack_ros.phantoms.xray.hounsfield import AIR_HU, attenuation
 from lmtrack_ros.phantoms.xray.projector import Body, Layer, Tumor
 from lmtrack_ros.phantoms.xray.solids import Grid, Volume
 from lmtrack_ros.phantoms.xray.thorax import Beam
@@ -27,7 +28,6 @@ _LUNGS = (10, 11, 12, 13, 14)
 _ORGANS = (*range(1, 25), *range(51, 69))
 _BONES_AND_MUSCLES = (*range(26, 51), *range(69, 80), *range(86, 90), *range(92, 119))
 _THORACIC = {f"T{i}": 44 - i for i in range(2, 12)}
-_AIR_HU = -1000.0
 _CONTRAST_AGENT_HU = 60.0  # brighter organs hold contrast agent, which nobody has during treatment
 _PAD_MM = 60.0  # mirrored at neck and abdomen, where the scan ends
 _CENTER_MM = (0.0, -20.0, 0.0)  # of the scan in isocenter, so that the shoulders are in the picture
@@ -51,13 +51,9 @@ def ct_chest(rng: np.random.Generator, beam: Beam, chest_mm: tuple[float, float]
         UserError: the wheel that holds the CT is not installed.
     """
     scan = _scan()
-    attenuation = np.interp(
-        scan.hounsfield,
-        (_AIR_HU, -100.0, 40.0, 300.0, 1400.0),
-        (0.0, beam.fat, beam.soft, beam.spongy_bone, beam.cortical_bone),
-    ).astype(np.float32)
-    organs = scan.slides * (attenuation - np.float32(beam.soft))
-    wall = attenuation - organs
+    of_all = attenuation(scan.hounsfield, beam)
+    organs = scan.slides * (of_all - np.float32(beam.soft))
+    wall = of_all - organs
 
     def draw_tumor(rng: np.random.Generator, diameters_mm: tuple[float, float]) -> Tumor:
         return _draw_tumor(scan, rng, diameters_mm)
@@ -134,7 +130,7 @@ def _remove_couch(hounsfield: Volume) -> None:
         largest = max(cv2.contourArea(outline) for outline in outlines)
         kept = [outline for outline in outlines if cv2.contourArea(outline) > 0.1 * largest]
         cv2.drawContours(body, kept, -1, 1, cv2.FILLED)
-        axial[cv2.dilate(body, opening[4:9, 4:9]) == 0] = _AIR_HU
+        axial[cv2.dilate(body, opening[4:9, 4:9]) == 0] = AIR_HU
 
 
 def _sliding(labels: NDArray[np.uint8]) -> Volume:
