@@ -58,7 +58,7 @@ class CoarseToFineUnetConfiguration(Configuration):
 
 REALTIME = CoarseToFineUnetConfiguration(epochs=15)
 
-PATIENT = CoarseToFineUnetConfiguration(epochs=4, steps_per_epoch=100)
+PATIENT = CoarseToFineUnetConfiguration(epochs=8, steps_per_epoch=200, decay=0.7)
 """One patient's own cases, section 4.3: few, and alike."""
 
 FINETUNE = CoarseToFineUnetConfiguration(
