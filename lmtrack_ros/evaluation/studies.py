@@ -88,6 +88,12 @@ _ALL = (
     ),
     Study(
         "coarse_to_fine_unet",
+        "ablations",
+        "one U-Net, ConvLSTM, GAN and each loss, left out by itself",
+        "lmtrack_ros.evaluation.lung_study.ablations:conduct",
+    ),
+    Study(
+        "coarse_to_fine_unet",
         "patient",
         "a network for one patient, trained on his own breaths",
         "lmtrack_ros.evaluation.lung_study.own_patient:conduct_patient",

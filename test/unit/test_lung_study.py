@@ -18,8 +18,8 @@ from coarse_to_fine_unet_example import TINY, write_run  # noqa: E402
 
 from lmtrack_ros.core.errors import UserError  # noqa: E402
 from lmtrack_ros.core.records import Status  # noqa: E402
-from lmtrack_ros.evaluation.lung_study import group, inserted, own_patient  # noqa: E402
-from lmtrack_ros.evaluation.lung_study.live import Said  # noqa: E402
+from lmtrack_ros.evaluation.lung_study import ablations, group, inserted, own_patient  # noqa: E402
+from lmtrack_ros.evaluation.lung_study.live import Said, cells  # noqa: E402
 from lmtrack_ros.evaluation.lung_study.scoring import figures  # noqa: E402
 from lmtrack_ros.evaluation.studies import Order  # noqa: E402
 from lmtrack_ros.inference.parameters import InferenceParameters  # noqa: E402
@@ -27,11 +27,11 @@ from lmtrack_ros.models.coarse_to_fine_unet import populations  # noqa: E402
 from lmtrack_ros.models.coarse_to_fine_unet.agreement import Agreement  # noqa: E402
 from lmtrack_ros.models.coarse_to_fine_unet.parameters import CoarseToFineUnetParameters  # noqa: E402
 from lmtrack_ros.models.parts import Part  # noqa: E402
-from lmtrack_ros.phantoms.lung_cases import LARGE_MM, SMALL_MM, USUAL_MM, Case, Pictures  # noqa: E402
+from lmtrack_ros.phantoms.lung_cases import LARGE_MM, SMALL_MM, USUAL_MM, Case  # noqa: E402
 
 FREE = "lung_small"
 TESTED = [
-    Case(7, 0, SMALL_MM, frames=4),
+    Case(7, 7, SMALL_MM, frames=4),
     Case(7, 1, USUAL_MM, frames=4),
     Case(7, 2, LARGE_MM, frames=4),
     Case(7, 1, preset=FREE, frames=12),
@@ -117,6 +117,21 @@ def test_networks_of_one_patient_are_trained_and_compared(
     assert begun == {path: path.stat().st_mtime_ns for path in order.work.rglob("best.safetensors")}
 
 
+def test_ablations_are_trained_alike_and_compared(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    def few(part: Part) -> list[Case]:
+        return [Case(7, 1, frames=4)]
+
+    for module in (ablations, populations):
+        monkeypatch.setattr(module, "group", few)
+    brief = replace(TINY, epochs=1, steps_per_epoch=1)
+    arms = {"unchanged": brief, "one U-Net": replace(brief, refinement=False)}
+    monkeypatch.setattr(ablations, "ARMS", MappingProxyType(arms))
+    with pytest.raises(UserError, match="leave out both"):
+        ablations.conduct(order)
+    page = ablations.conduct(replace(order, weights=""))
+    assert [row(page, name)[1] for name in arms] == ["1", "1"]
+
+
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
     """Grey pictures of a dome that moves, beside a spine."""
@@ -158,14 +173,15 @@ def test_recording_without_a_dome_is_refused(order: Order, recording: Path) -> N
 
 
 def test_what_a_gate_would_believe_is_tracked_and_far_outside_its_radius() -> None:
-    pictures = Pictures(np.zeros((4, 8, 8), np.uint8), np.zeros((4, 8, 8), bool), 1.0, 20.0, 5.0, {})
     status = np.array([Status.TRACKED, Status.TRACKED, Status.UNCERTAIN, Status.LOST])
     error_mm, radius_mm = np.array([2.0, 9.0, 9.0, np.inf]), np.array([1.0, 4.0, 4.0, np.inf])
-    said = Said(TESTED[0], pictures, status, error_mm, radius_mm)
+    said = Said(status, error_mm, radius_mm)
     assert said.is_far.tolist() == [False, True, True, True]
-    assert said.is_silent.tolist() == [False, True, False, False]
+    assert said.is_believed.tolist() == [False, True, False, False]
+    assert cells([said])[0] == "4"
+    assert cells([said])[-5:] == ["25.0%", "50.0%", "75.0%", "66.7%", "25.0%"]
     covered = replace(said, radius_mm=np.full(4, 10.0))
-    assert not covered.is_silent.any()
+    assert not covered.is_believed.any()
 
 
 def test_figures_count_every_frame_and_distances_where_something_is_found() -> None:

@@ -11,21 +11,18 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import Status
 from lmtrack_ros.evaluation import coverage
 from lmtrack_ros.evaluation.bootstrap import mean_interval
-from lmtrack_ros.evaluation.lung_study.live import Said, followed
+from lmtrack_ros.evaluation.lung_study import live
+from lmtrack_ros.evaluation.lung_study.live import Followed, followed
+from lmtrack_ros.evaluation.lung_study.networks import WEIGHTS, load_generator
 from lmtrack_ros.evaluation.lung_study.picture import draw_scores
 from lmtrack_ros.evaluation.lung_study.scoring import Figures, Score, figures, score
 from lmtrack_ros.evaluation.overlay import atomic_file
 from lmtrack_ros.evaluation.studies import Order
-from lmtrack_ros.models.coarse_to_fine_unet.generator import Generator
 from lmtrack_ros.models.coarse_to_fine_unet.parameters import CoarseToFineUnetParameters
 from lmtrack_ros.models.coarse_to_fine_unet.populations import group
 from lmtrack_ros.models.coarse_to_fine_unet.tracker import CoarseToFineUnetTracker
-from lmtrack_ros.models.loading import load_network
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.phantoms.lung_cases import LARGE_MM, SMALL_MM, USUAL_MM
-
-WEIGHTS = "lung"
-_MODEL = "coarse_to_fine_unet"
 
 _BY_SIZE = MappingProxyType(
     {
@@ -49,18 +46,16 @@ _BY_TRAVEL = MappingProxyType(
 )
 
 _INTRODUCTION = """\
-**Simulated fluoroscopy** of the whole chest, 128 × 128 pixels. The network was trained on 110 other patients
+**Simulated fluoroscopy** of the whole chest, 256 × 256 pixels. The network was trained on 110 other patients
 with tumours of 20 to 40 mm; here are {patients} patients, each with a small, a usual and a large tumour, in
 ten phases of one regular breath, 0.5 s apart. *Window* is the paper's protocol: the mean over the ten frames,
 seen at once. *Newest* is what a stream knows of the same frames, each while no later one was seen. Distances
-are of the centroids, where something is found; *missed* is the share of frames in which nothing is, and their
-overlap counts as 0. Weights: `{weights}`."""
+are of the centroids, where something is found, of its largest part; *missed* is the share of frames in which
+nothing is, and their overlap counts as 0. Weights: `{weights}`."""
 
 _LIVE = """\
 The tracker on the same patients and sizes, and on the same patients breathing freely with a usual tumour, in
-frames 0.5 s apart; from the sixth second of each stream on. *Far* are errors beyond 3 mm and frames in which
-nothing is found; *believed* those of them that are TRACKED and not within the reported radius: what a gate
-would act on."""
+frames 0.5 s apart; from the sixth second of each stream on. """
 
 _PAPER = """\
 The paper prints, of another phantom (X-CAT, 110 patients to train on and 30 to test with): IoU 0.92, Dice
@@ -89,15 +84,6 @@ def conduct(order: Order) -> Path:
     return path
 
 
-def load_generator(weights: str) -> Generator:
-    """Return a generator with its weights.
-
-    Raises:
-        UserError: there are none, or they cannot be read.
-    """
-    return load_network(_MODEL, weights, Generator).network
-
-
 def _of_size(scores: Sequence[Score], diameters_mm: tuple[float, float]) -> list[Score]:
     return [one for one in scores if one.case.diameters_mm == diameters_mm]
 
@@ -111,12 +97,12 @@ def _strata(of: Sequence[Score]) -> dict[str, list[Score]]:
     return strata
 
 
-def _lines(order: Order, weights: str, scores: Sequence[Score], said: Sequence[Said]) -> list[str]:
+def _lines(order: Order, weights: str, scores: Sequence[Score], said: Sequence[Followed]) -> list[str]:
     patients = len({one.case.patient for one in scores})
     cycles = [one for one in said if one.case.is_cycle]
     free = [one for one in said if not one.case.is_cycle and one.case.tumor is not None]
     none = [one for one in said if one.case.tumor is None]
-    seen = np.concatenate([one.status for one in none])
+    seen = np.concatenate([one.said.status for one in none])
     return [
         "# Coarse-to-fine U-Net: tumours of other patients",
         "",
@@ -137,10 +123,10 @@ def _lines(order: Order, weights: str, scores: Sequence[Score], said: Sequence[S
         "",
         "## Live",
         "",
-        _LIVE,
+        _LIVE + live.EXPLANATION,
         "",
-        "| tumours | frames | median mm | 95 % mm | TRACKED | far | flagged or in radius | believed |",
-        f"|---|{'--:|' * 7}",
+        f"| tumours | {' | '.join(live.HEADINGS)} |",
+        f"|---|{'--:|' * len(live.HEADINGS)}",
         *(_live_row(f"diameter {name}", _said_of(cycles, mm)) for name, mm in _BY_SIZE.items()),
         *(_live_row(name, _said_over(cycles, is_over)) for name, is_over in _OVER.items()),
         _live_row("free breathing", free),
@@ -175,30 +161,18 @@ def _cells(of: Figures, interval: str = "") -> str:
     )
 
 
-def _said_of(said: Sequence[Said], diameters_mm: tuple[float, float]) -> list[Said]:
+def _said_of(said: Sequence[Followed], diameters_mm: tuple[float, float]) -> list[Followed]:
     return [one for one in said if one.case.diameters_mm == diameters_mm]
 
 
-def _said_over(said: Sequence[Said], is_over: Callable[[Mapping[str, float]], bool]) -> list[Said]:
+def _said_over(said: Sequence[Followed], is_over: Callable[[Mapping[str, float]], bool]) -> list[Followed]:
     return [one for one in said if is_over(one.pictures.hidden)]
 
 
-def _live_row(name: str, of: Sequence[Said]) -> str:
-    if not of:
-        return f"| {name} | 0 |{' |' * 6}"
-    error_mm = np.concatenate([one.error_mm for one in of])
-    found_mm = error_mm[np.isfinite(error_mm)]
-    status, far, silent = (
-        np.concatenate([getattr(one, what) for one in of]) for what in ("status", "is_far", "is_silent")
-    )
-    flagged = f"{1 - silent.sum() / far.sum():.1%}" if far.any() else "–"
-    median, high = np.quantile(found_mm, (0.5, 0.95)) if len(found_mm) else (np.nan, np.nan)
-    return (
-        f"| {name} | {len(error_mm)} | {median:.2f} | {high:.2f} | {(status == Status.TRACKED).mean():.1%} | "
-        f"{far.sum()} | {flagged} | {silent.sum()} |"
-    )
+def _live_row(name: str, of: Sequence[Followed]) -> str:
+    return f"| {name} | {' | '.join(live.cells([one.said for one in of]))} |"
 
 
-def _radius_row(name: str, of: Sequence[Said]) -> str:
-    finite = [(one.error_mm, np.where(np.isfinite(one.error_mm), one.radius_mm, np.inf)) for one in of]
-    return f"| {name} | {' | '.join(coverage.cells(finite) or ['–'] * len(coverage.HEADINGS))} |"
+def _radius_row(name: str, of: Sequence[Followed]) -> str:
+    found = coverage.cells([one.said.claimed for one in of])
+    return f"| {name} | {' | '.join(found or ['–'] * len(coverage.HEADINGS))} |"

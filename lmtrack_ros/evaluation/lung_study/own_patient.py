@@ -8,29 +8,28 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.evaluation.bootstrap import mean_interval
-from lmtrack_ros.evaluation.lung_study.group import WEIGHTS, load_generator
+from lmtrack_ros.evaluation.lung_study.networks import (
+    HEADING,
+    SEED,
+    WEIGHTS,
+    load_generator,
+    row,
+    trained,
+    write_page,
+)
 from lmtrack_ros.evaluation.lung_study.scoring import Score, figures, score
-from lmtrack_ros.evaluation.overlay import atomic_file
 from lmtrack_ros.evaluation.studies import Order
-from lmtrack_ros.evaluation.trained_run import trained_run, trained_s
-from lmtrack_ros.models.coarse_to_fine_unet import FINETUNED_PATIENTS, MODEL
+from lmtrack_ros.evaluation.trained_run import trained_s
+from lmtrack_ros.models.coarse_to_fine_unet import FINETUNED_PATIENTS
 from lmtrack_ros.models.coarse_to_fine_unet.configuration import (
     FINETUNE,
     PATIENT,
     CoarseToFineUnetConfiguration,
 )
 from lmtrack_ros.models.coarse_to_fine_unet.populations import cases
-from lmtrack_ros.models.description import Description, plain_values
 from lmtrack_ros.models.parts import Part
 
-_SEED = 0
 _AS_IT_IS = "trained on others alone"
-
-_HEADING = (
-    "| network | cases | IoU (95 % interval) | Dice | vertical mm | horizontal mm | missed | training min |",
-    f"|---|{'--:|' * 7}",
-)
 
 _OF_PATIENT = """\
 **Simulated fluoroscopy.** One patient and tumour, 100 breaths between 0.4 and 1.6 of his usual one: the 40
@@ -72,7 +71,7 @@ def conduct_patient(order: Order) -> Path:
         UserError: recordings were ordered, there are no such weights, or a folder cannot be used.
     """
     rows, _ = _rows(order, _OF_ONE, ["patient"])
-    return _write(order, "patient", "one patient's own network", _OF_PATIENT, rows)
+    return write_page(order, "patient", "one patient's own network", _OF_PATIENT, rows)
 
 
 def conduct_finetuning(order: Order) -> Path:
@@ -84,10 +83,10 @@ def conduct_finetuning(order: Order) -> Path:
     names = [f"finetune-{number}" for number in range(1, FINETUNED_PATIENTS + 1)]
     rows, better = _rows(order, _OF_SUB_GROUPS, names)
     introduction = _OF_FINETUNING.format(
-        patients=len(names), epochs=FINETUNE.epochs, steps=FINETUNE.steps_per_epoch, seed=_SEED
+        patients=len(names), epochs=FINETUNE.epochs, steps=FINETUNE.steps_per_epoch, seed=SEED
     )
     rows += ["", f"Patients for whom a network is better than that trained on others alone: {better}."]
-    return _write(order, "finetuning", "tuned to a patient", introduction, rows)
+    return write_page(order, "finetuning", "tuned to a patient", introduction, rows)
 
 
 def _rows(order: Order, arms: Mapping[str, _Arm], names: Sequence[str]) -> tuple[list[str], str]:
@@ -98,55 +97,24 @@ def _rows(order: Order, arms: Mapping[str, _Arm], names: Sequence[str]) -> tuple
     others = load_generator(weights)
     tested = {name: cases(name, Part.TEST) for name in names}
     as_it_is = {name: score(others, of, partial(order.progress, name)) for name, of in tested.items()}
-    rows = [*_HEADING, _row(f"{_AS_IT_IS} (`{weights}`)", as_it_is, None)]
+    rows = [*HEADING, row(f"{_AS_IT_IS} (`{weights}`)", _together(as_it_is), None)]
     better = []
     for label, arm in arms.items():
         found, minutes = {}, 0.0
         for name, of in tested.items():
-            planned = Description(
-                MODEL.name,
-                "realtime",
-                (name,),
-                _SEED,
-                plain_values(arm.configuration),
-                weights if arm.from_weights else "",
-            )
-            folder = trained_run(order.work / f"{label}, {name}", planned, order.progress).path
+            arm_name, start = f"{label}, {name}", weights if arm.from_weights else ""
+            folder = trained(order, arm_name, arm.configuration, name, start)
             minutes += trained_s(folder) / 60
-            found[name] = score(load_generator(str(folder)), of, partial(order.progress, f"{label}, {name}"))
-        rows.append(_row(label, found, minutes / len(tested)))
+            found[name] = score(load_generator(str(folder)), of, partial(order.progress, arm_name))
+        rows.append(row(label, _together(found), minutes / len(tested)))
         count = sum(_iou(found[name]) > _iou(as_it_is[name]) for name in tested)
         better.append(f"{label}: {count} of {len(tested)}")
     return rows, "; ".join(better)
 
 
+def _together(found: Mapping[str, Sequence[Score]]) -> list[Score]:
+    return [one for scores in found.values() for one in scores]
+
+
 def _iou(scores: Sequence[Score]) -> float:
     return figures([one.window for one in scores]).iou
-
-
-def _row(label: str, found: Mapping[str, Sequence[Score]], minutes: float | None) -> str:
-    of = [one.window for scores in found.values() for one in scores]
-    low, high = mean_interval([one.iou for one in of])
-    all_of = figures(of)
-    return (
-        f"| {label} | {len(of)} | {all_of.iou:.3f} ({low:.3f}–{high:.3f}) | {all_of.dice:.3f} | "
-        f"{all_of.vertical_mm:.2f} | {all_of.horizontal_mm:.2f} | {all_of.missed:.1%} | "
-        f"{'–' if minutes is None else f'{minutes:.1f}'} |"
-    )
-
-
-def _write(order: Order, name: str, title: str, introduction: str, rows: Sequence[str]) -> Path:
-    path = order.out / f"{name}.md"
-    lines = [
-        f"# Coarse-to-fine U-Net: {title}",
-        "",
-        f"Made by `{order.command}`; do not edit.",
-        "",
-        introduction,
-        "",
-        *rows,
-        "",
-    ]
-    with atomic_file(path) as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
-    return path

@@ -14,7 +14,7 @@ class CoarseToFineUnetConfiguration(Configuration):
         256, "side of the square to which the whole image is brought, px", minimum=32, maximum=1024
     )
     part_px: int = parameter(
-        128, "side of the parts of images that are learnt from in turn with whole ones, px", minimum=32
+        128, "side of the parts of images that are learnt from in turn with whole ones, px", minimum=16
     )
     whole_share: float = parameter(0.3, "of the batches, that show whole images", minimum=0.0, maximum=1.0)
     frames: int = parameter(5, "successive ones in a window to learn from, section 3.1.1", minimum=2)
