@@ -31,7 +31,8 @@ class Material:
         couch: where the couch was, in order of time.
         calls: of the operator, in order of time.
         marked: the landmarks that come with the frames; none where nothing says where they are.
-        recorded: latency stamps of a live run, by the frame's stamp; empty where there was none.
+        recorded: latency stamps of a live run, by the stamp of the newest frame that it knew; empty where
+            there was none.
         session: that of the live run's gate, to which the couch's acknowledgements refer.
     """
 
@@ -56,13 +57,19 @@ def read_material(path: Path) -> Material:
         couch = [interface.read_couch_status(m) for m in _messages(recording, "couch_status")]
         calls = [interface.read_audit_entry(m) for m in _messages(recording, "audit")]
         decisions = [interface.read_gate_decision(m) for m in _messages(recording, "gate")]
+        # of a tracker whose output is late, an answer to one frame is about an older one
+        answered = {
+            interface.stamp_ns(m.header.stamp): newest_ns
+            for m in _messages(recording, "landmarks")
+            if (newest_ns := interface.stamp_ns(m.stamps.acquired))
+        }
     return Material(
         open_source(path),
         tuple(sorted(couch, key=lambda status: status.stamp_ns)),
         tuple(sorted(calls, key=lambda call: call.stamp_ns)),
         marked,
         # a tick's decision follows from no frame: it has no time of receipt
-        {d.stamp_ns: d.stamps for d in decisions if d.stamps.received_ns},
+        {answered.get(d.stamp_ns, d.stamp_ns): d.stamps for d in decisions if d.stamps.received_ns},
         decisions[0].session if decisions else _SESSION,
     )
 

@@ -2,18 +2,22 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lmtrack_ros.core.geometry import ISOCENTER
 from lmtrack_ros.core.records import (
     NS_PER_MS,
     AuditEntry,
     CouchMode,
     CouchStatus,
     Frame,
+    GateDecision,
     GateState,
     Landmark,
+    LandmarkSet,
     LatencyStamps,
     MarkedLandmarks,
     Reason,
@@ -25,6 +29,8 @@ from lmtrack_ros.phantoms.motion import MotionParameters
 from lmtrack_ros.phantoms.phantom import PhantomParameters
 from lmtrack_ros.phantoms.ultrasound import UltrasoundPhantom
 from lmtrack_ros.pipeline import Digest, Pipeline, Step, Timing
+from lmtrack_ros.recording import RecordingWriter
+from lmtrack_ros.replay import read_material
 from lmtrack_ros.trackers import create_tracker
 from lmtrack_ros.trackers.follower import Follower
 
@@ -195,3 +201,24 @@ def test_fault_of_the_couch_holds_from_then_on(frames: tuple[Frame, ...], marked
     faults = [Reason.COUCH_FAULT in s.decision.reasons for s in run(frames, marked, couch=couch)]
     # the status of frame 6 is there before the decision on frame 5, a latency of almost two frames later
     assert faults == [False] * 5 + [True] * 5
+
+
+def test_answer_of_a_late_tracker_is_decided_on_with_the_frame_that_it_answered(
+    tmp_path: Path, frames: tuple[Frame, ...]
+) -> None:
+    """Its stamp is that of an older frame; the times are those of the newest one that it knew."""
+    older, newest = frames[0], frames[5]
+    received_ns = newest.stamp_ns + NS_PER_MS
+    passed = LatencyStamps(newest.stamp_ns, received_ns, received_ns, 0)
+    found = LandmarkSet(older.stamp_ns, (), ISOCENTER, "late", passed)
+    stamps = LatencyStamps(older.stamp_ns, received_ns, received_ns, received_ns + NS_PER_MS)
+    decision = GateDecision(older.stamp_ns, 1, 1, stamps=stamps)
+    path = tmp_path / "late.mcap"
+    with RecordingWriter(path) as writer:
+        for frame in frames:
+            writer.write_frame(frame)
+        writer.write_record("landmarks", found, received_ns)
+        writer.write_record("gate", decision, received_ns)
+    material = read_material(path)
+    material.source.close()
+    assert material.recorded == {newest.stamp_ns: stamps}
