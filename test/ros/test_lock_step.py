@@ -63,7 +63,7 @@ def live_digest(ros: Any, frames: list[Frame], parameters: dict[str, Any], landm
         ros: where the nodes live.
         frames: to feed.
         parameters: of a configuration.
-        landmarks: marked on the first frame, by the service.
+        landmarks: marked on the first frame, by the service; none for a tracker that needs none.
     """
     tracker = ros.add(TrackerNode, use_sim_time=True, **flat(parameters["tracker"]))
     gating = ros.add(GatingNode, use_sim_time=True, max_clock_jump_ms=0.0, **flat(parameters["gating"]))
@@ -79,7 +79,8 @@ def live_digest(ros: Any, frames: list[Frame], parameters: dict[str, Any], landm
     geometry.publish(interface.image_geometry(make, frames[0].geometry, frames[0].stamp_ns, "imager"))
     ros.spin_until(lambda: tracker._geometry is not None)
     assert ros.call(Trigger, "arm", Trigger.Request()).success
-    assert ros.call(INITIALIZE, "initialize_landmarks", marking(frames[0], landmarks)).accepted
+    if landmarks:
+        assert ros.call(INITIALIZE, "initialize_landmarks", marking(frames[0], landmarks)).accepted
 
     digest = Digest()
     opened = 0

@@ -108,7 +108,7 @@ def test_replay_by_correlation_loads_no_library_that_models_run_with(tmp_path: P
     code = f"""
 import sys
 from lmtrack_ros.cli.main import main
-code = main(["replay", sys.argv[1], "--config", "lung_fluoroscopy", "--json"])
+code = main(["replay", sys.argv[1], "--config", "demo", "--json"])
 {LOADED}
 sys.exit(f"loaded: {{loaded}}" if loaded else code)
 """

@@ -180,6 +180,19 @@ def test_precision_takes_a_plain_step_on_the_cpu() -> None:
     assert weight.item() == 0.0
 
 
+def test_half_precision_on_a_processor_is_asked_for_and_only_where_it_computes_with_it() -> None:
+    layer, some = nn.Linear(4, 4), torch.rand(2, 4)
+
+    def kind(precision: Precision) -> torch.dtype:
+        with precision.autocast():
+            return layer(some).dtype
+
+    cpu = torch.device("cpu")
+    assert kind(Precision(cpu)) is torch.float32
+    has = torch.cpu._is_avx512_bf16_supported()
+    assert kind(Precision(cpu, half_on_cpu=True)) is (torch.bfloat16 if has else torch.float32)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_precision_is_mixed_on_a_gpu() -> None:
     device = torch.device("cuda")

@@ -176,7 +176,7 @@ class CoarseToFineUnetTrainee(Trainee):
 
     def picture(self) -> NDArray[np.uint8]:
         """Return frames with the true outline (green) and the found one (red)."""
-        clips = self._clips[Part.VALIDATION]
+        clips = [one for one in self._clips[Part.VALIDATION] if one.masks.any()]
         shown = []
         for number in torch.linspace(0, len(clips) - 1, _PICTURED).long().tolist():
             frames, masks = clips[number].window(0, self.configuration.frames)
