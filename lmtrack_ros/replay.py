@@ -58,8 +58,8 @@ def read_material(path: Path) -> Material:
         calls = [interface.read_audit_entry(m) for m in _messages(recording, "audit")]
         decisions = [interface.read_gate_decision(m) for m in _messages(recording, "gate")]
         # of a tracker whose output is late, an answer to one frame is about an older one
-        answered = {
-            interface.stamp_ns(m.header.stamp): newest_ns
+        newest = {
+            interface.stamp_ns(m.stamps.received): newest_ns
             for m in _messages(recording, "landmarks")
             if (newest_ns := interface.stamp_ns(m.stamps.acquired))
         }
@@ -69,7 +69,7 @@ def read_material(path: Path) -> Material:
         tuple(sorted(calls, key=lambda call: call.stamp_ns)),
         marked,
         # a tick's decision follows from no frame: it has no time of receipt
-        {answered.get(d.stamp_ns, d.stamp_ns): d.stamps for d in decisions if d.stamps.received_ns},
+        {newest.get(d.stamps.received_ns, d.stamp_ns): d.stamps for d in decisions if d.stamps.received_ns},
         decisions[0].session if decisions else _SESSION,
     )
 

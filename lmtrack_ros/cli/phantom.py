@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import yaml
 from rich.console import Console
 from rich.progress import Progress, track
@@ -21,7 +22,7 @@ from lmtrack_ros.phantoms.clust import write as write_population
 from lmtrack_ros.phantoms.export import frame_count, samples, write
 from lmtrack_ros.phantoms.insertion import insert
 from lmtrack_ros.phantoms.motion import EVENTS, MotionParameters, MotionRange, open_motion
-from lmtrack_ros.phantoms.planned_patient import Imager, widest_pixel_mm, write_breaths
+from lmtrack_ros.phantoms.planned_patient import Imager, write_breaths
 from lmtrack_ros.phantoms.planning_ct import Ball, PlanningCt
 from lmtrack_ros.phantoms.target_appearance import TargetParameters
 from lmtrack_ros.recording import LONE_FILE_SUFFIX
@@ -131,10 +132,11 @@ def _configure_ct4d(parser: argparse.ArgumentParser) -> None:
         "--water", type=float, default=0.0, metavar="GREY", help="grey value of water, where it is not 0 HU"
     )
     parser.add_argument(
-        "--pixel-mm",
+        "--detector-mm",
+        required=True,
         type=float,
         metavar="MM",
-        help="pitch of the detector of 256 x 256; default: as the scan fills it",
+        help="width of the square detector that will see the patient, 1.5 m from the source",
     )
     parser.add_argument(
         "--gantry-deg", type=float, default=0.0, metavar="DEG", help="IEC 61217; 0: in front of the patient"
@@ -221,13 +223,13 @@ def _ct4d(arguments: argparse.Namespace) -> int:
     # imported where it is needed: it loads torch
     from lmtrack_ros.models.coarse_to_fine_unet.populations import patient_amplitudes
 
-    if arguments.pixel_mm is not None and not arguments.pixel_mm > 0:
-        raise UserError("--pixel-mm must be positive")
+    if not (arguments.detector_mm > 0 and np.isfinite(arguments.gantry_deg)):
+        raise UserError("--detector-mm must be positive, and --gantry-deg finite")
     if arguments.out.exists():
         raise UserError(f"{arguments.out} exists and is not overwritten: choose another name or remove it")
     with _steps("registration of the phases") as show:
         ct = PlanningCt(arguments.scan, _tumor(arguments.tumor), arguments.water, show)
-    imager = Imager(arguments.pixel_mm or widest_pixel_mm(ct), arguments.gantry_deg)
+    imager = Imager(arguments.detector_mm, arguments.gantry_deg)
     amplitudes = {part.value: some for part, some in patient_amplitudes(0).items()}
     breaths = sum(map(len, amplitudes.values()))
     with _progress("projections", breaths) as advance:

@@ -25,13 +25,17 @@ def trained_run(path: Path, planned: Description, progress: Callable[[str, int, 
     """
     if (path / RUN_FILE).is_file():
         folder = RunFolder.open(path)
-        if folder.description.digest != planned.digest or folder.description.data != planned.data:
-            raise UserError(f"{path} holds a run with another configuration or other data: remove it")
+        if _begun_as(folder.description) != _begun_as(planned):
+            raise UserError(f"{path} holds a run with another configuration, data, seed or start: remove it")
     else:
         folder = RunFolder.create(path, planned)
     if not (path / CARD).is_file():
         train(folder, _Steps(path.name, progress))
     return folder
+
+
+def _begun_as(run: Description) -> tuple[str, tuple[str, ...], int, str]:
+    return run.digest, run.data, run.seed, run.start
 
 
 def trained_s(path: Path) -> float:

@@ -237,6 +237,12 @@ class FluoroscopyPhantom(Phantom):
             diaphragm_mm=self._breath * state.diaphragm_mm, inhaled=self._breath * state.inhaled
         )
 
+    def _noise(self, time_s: float) -> np.random.Generator:
+        if self._breath == 1.0:
+            return super()._noise(time_s)
+        # another breath is another recording
+        return np.random.default_rng((self._seed, round(time_s * 1e6), round(self._breath * 1e6)))
+
     def _image(self, time_s: float, couch_mm: Array) -> NDArray[np.uint8]:
         state = self._state(time_s)
         integrals = self._chest.integrals(state, couch_mm)

@@ -37,14 +37,14 @@ _IN_AIR = 0.95
 
 
 class Imager(NamedTuple):
-    """A flat panel.
+    """A square flat panel, read out in 256 x 256 pixels.
 
     Attributes:
-        pixel_mm: pitch at the detector.
+        width_mm: of the detector.
         gantry_deg: IEC 61217; 0 in front of the patient.
     """
 
-    pixel_mm: float
+    width_mm: float
     gantry_deg: float = 0.0
 
 
@@ -68,7 +68,7 @@ class PlannedPatient(Phantom):
 
     def __init__(self, ct: PlanningCt, amplitude: float, imager: Imager, seed: int) -> None:
         geometry = projection_geometry(
-            Modality.FLUOROSCOPY, _SIZE_PX, imager.pixel_mm, imager.gantry_deg, Mount.ROOM
+            Modality.FLUOROSCOPY, _SIZE_PX, imager.width_mm / _SIZE_PX, imager.gantry_deg, Mount.ROOM
         )
         preset = Preset("a patient's planning 4-D CT", 1 / STEP_S, MotionRange())
         super().__init__("ct4d", geometry, preset, PhantomParameters(seed=seed))
@@ -76,7 +76,7 @@ class PlannedPatient(Phantom):
         self._amplitude = amplitude
         # the scan itself is deformed, not its projections
         self._projector = Projector(Deformation(), geometry, _SIZE_PX)
-        self._seen = lru_cache(maxsize=1)(self._cut)
+        self._seen = lru_cache(maxsize=ct.phases)(self._cut)
         # exposed for what is scanned, be it a whole chest or a part
         primary = np.exp(-self._project(self._at(0.0).body, np.zeros(3)))
         self._film = replace(FILM, middle=float(np.median(primary[primary < _IN_AIR])))
@@ -108,13 +108,6 @@ class PlannedPatient(Phantom):
         return _Seen(body, tumor, middle_mm(grid, breathed.tumor))
 
 
-def widest_pixel_mm(ct: PlanningCt) -> float:
-    """Return the pitch, at the detector, of a panel that the scan just fills."""
-    _, height, width = ct.grid.shape
-    at_detector = projection_geometry(Modality.FLUOROSCOPY, _SIZE_PX, 1.0, 0.0, Mount.ROOM)
-    return max(height, width) * ct.grid.step_mm[0] / _SIZE_PX / at_detector.plane_spacing_mm[0]
-
-
 def write_breaths(
     folder: Path,
     ct: PlanningCt,
@@ -122,7 +115,7 @@ def write_breaths(
     imager: Imager,
     on_breath: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write a folder of sequences for each part of a training set, one breath each, with masks.
+    """Write a folder of sequences for each part of a training set, twice the same breath each, with masks.
 
     Args:
         folder: where to; must not exist. An interruption or error leaves nothing behind.
@@ -137,6 +130,8 @@ def write_breaths(
     if folder.exists():
         raise UserError(f"{folder} exists and is not overwritten: choose another name or remove it")
     partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
+    if partial.exists():
+        raise UserError(f"{partial} is left from an interrupted run: remove it")
     numbers = count()
     try:
         for part, some in amplitudes.items():
@@ -144,7 +139,7 @@ def write_breaths(
             for amplitude in some:
                 number = next(numbers)
                 patient = PlannedPatient(ct, amplitude, imager, seed=number)
-                shown = samples(patient, ct.phases * STEP_S)
+                shown = samples(patient, 2 * ct.phases * STEP_S)
                 write(partial / part / f"{number:03d}", patient.info, shown)
                 on_breath()
         os.replace(partial, folder)

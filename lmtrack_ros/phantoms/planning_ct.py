@@ -76,7 +76,7 @@ class PlanningCt:
         water: float = 0.0,
         on_phase: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        scans = [_cubic(_read(path) - water) for path in _paths(folder)]
+        scans = [_cubic(_read(path) - water) for path in _paths(folder, tumor)]
         if len({scan.GetSize() for scan in scans}) > 1:
             raise UserError(f"{folder}: the phases are not of one size")
         self._first = scans[0]
@@ -125,10 +125,13 @@ def middle_mm(grid: Grid, inside: Volume) -> Array:
     return np.array([float((axis * inside).sum()) for axis in grid.axes_mm()]) / float(inside.sum())
 
 
-def _paths(folder: Path) -> list[Path]:
+def _paths(folder: Path, tumor: Path | Ball) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder of a 4-D CT")
     paths = [path for path in folder.iterdir() if path.is_dir() or path.name.endswith(SUFFIXES)]
+    if isinstance(tumor, Path):
+        # the mask may lie beside the phases
+        paths = [path for path in paths if path.resolve() != tumor.resolve()]
     if len(paths) < 2:
         raise UserError(
             f"{folder} must hold a volume, or a folder of DICOM slices, for each phase of a breath"

@@ -40,6 +40,8 @@ def plan(
     for what in data:
         if what not in declared.data and not Path(what).exists():
             raise unknown_name(f"data of {model} (and no such folder)", what, declared.data)
+        if what in declared.data and Path(what).exists():
+            raise UserError(f"{what} is a data set of {model} and a folder: for the folder, say ./{what}")
     if len(set(data)) < len(data):
         raise UserError(f"the same data twice: {', '.join(data)}")
     if seed is not None and seed < 0:

@@ -1,6 +1,7 @@
 """The coarse-to-fine U-Net as a tracker: a small network, really trained, on discs over noise."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,6 +133,49 @@ def test_another_image_size_and_a_gap_begin_anew(tracker: CoarseToFineUnetTracke
     assert states([tracker.update(Frame(NS_PER_S + 4 * STEP_NS, wider, GEOMETRY))]) == [Status.UNCERTAIN]
     of = states([tracker.update(breathing(number)) for number in (5, 6, 7, 8, 12, 13)])
     assert of[3:] == [Status.TRACKED, Status.UNCERTAIN, Status.UNCERTAIN]
+
+
+def test_frame_without_others_a_step_before_it_is_not_known(tracker: CoarseToFineUnetTracker) -> None:
+    """After a pause shorter than a step some frames follow none, though the tumour was found all the time."""
+    fast_ns = NS_PER_S // 20
+    stamps_ns = [*range(0, 3 * NS_PER_S, fast_ns), *range(3 * NS_PER_S + STEP_NS, 6 * NS_PER_S, fast_ns)]
+    of = dict(
+        zip(
+            stamps_ns,
+            states([tracker.update(frame(ns, [(24.0, row_at(ns / NS_PER_S))])) for ns in stamps_ns]),
+            strict=True,
+        )
+    )
+    last_ns = 3 * NS_PER_S - fast_ns
+    assert of[last_ns] is Status.TRACKED
+    # the strands that end a step before go on; what comes later begins anew, and is known a second after
+    begun_anew = [ns for ns in stamps_ns if last_ns + 1.36 * STEP_NS < ns < last_ns + 1.74 * STEP_NS]
+    assert begun_anew
+    assert {of[ns] for ns in begun_anew} == {Status.UNCERTAIN}
+    assert of[stamps_ns[-1]] is Status.TRACKED
+
+
+def test_time_that_goes_back_begins_anew(tracker: CoarseToFineUnetTracker) -> None:
+    assert states([tracker.update(breathing(number)) for number in range(8)])[-1] is Status.TRACKED
+    again = states([tracker.update(breathing(number)) for number in range(5, 9)])
+    assert again == [Status.UNCERTAIN] * 2 + [Status.TRACKED] * 2
+
+
+def test_output_that_is_no_number_is_lost_and_begins_anew(
+    tracker: CoarseToFineUnetTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        tracker.update(breathing(number))
+    with monkeypatch.context() as broken:
+        whole = tracker._finder.advanced
+
+        def nowhere(*given: Any) -> Any:
+            output, stream = whole(*given)
+            return np.full_like(output, np.nan), stream
+
+        broken.setattr(tracker._finder, "advanced", nowhere)
+        assert states([tracker.update(breathing(6))]) == [Status.LOST]
+    assert states([tracker.update(breathing(number)) for number in (7, 8)]) == [Status.UNCERTAIN] * 2
 
 
 def test_what_cannot_be_seen_is_lost(tracker: CoarseToFineUnetTracker) -> None:

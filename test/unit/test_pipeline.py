@@ -210,15 +210,23 @@ def test_answer_of_a_late_tracker_is_decided_on_with_the_frame_that_it_answered(
     older, newest = frames[0], frames[5]
     received_ns = newest.stamp_ns + NS_PER_MS
     passed = LatencyStamps(newest.stamp_ns, received_ns, received_ns, 0)
-    found = LandmarkSet(older.stamp_ns, (), ISOCENTER, "late", passed)
-    stamps = LatencyStamps(older.stamp_ns, received_ns, received_ns, received_ns + NS_PER_MS)
-    decision = GateDecision(older.stamp_ns, 1, 1, stamps=stamps)
+    # the answer to the frame before, too, was about that older one
+    before = LatencyStamps(frames[4].stamp_ns, received_ns - NS_PER_MS, received_ns, 0)
+    found = [LandmarkSet(older.stamp_ns, (), ISOCENTER, "late", one) for one in (before, passed)]
+    decisions = [
+        GateDecision(older.stamp_ns, 1, 1, stamps=replace(one, acquired_ns=older.stamp_ns, decided_ns=at_ns))
+        for one, at_ns in ((before, received_ns), (passed, received_ns + NS_PER_MS))
+    ]
     path = tmp_path / "late.mcap"
     with RecordingWriter(path) as writer:
         for frame in frames:
             writer.write_frame(frame)
-        writer.write_record("landmarks", found, received_ns)
-        writer.write_record("gate", decision, received_ns)
+        for answer, decision in zip(found, decisions, strict=True):
+            writer.write_record("landmarks", answer, answer.stamps.received_ns)
+            writer.write_record("gate", decision, decision.stamps.decided_ns)
     material = read_material(path)
     material.source.close()
-    assert material.recorded == {newest.stamp_ns: stamps}
+    assert material.recorded == {
+        frames[4].stamp_ns: decisions[0].stamps,
+        newest.stamp_ns: decisions[1].stamps,
+    }

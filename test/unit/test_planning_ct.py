@@ -1,8 +1,10 @@
 """From a planning 4-D CT to breaths to train on: registration, projections, masks, and what is refused."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import SimpleITK
@@ -53,7 +55,7 @@ def ct(tmp_path_factory: pytest.TempPathFactory) -> PlanningCt:
 
 def test_tumour_is_at_the_isocentre_at_first_and_goes_with_the_phases(ct: PlanningCt) -> None:
     places = [
-        PlannedPatient(ct, 1.0, Imager(0.5), 0).positions_mm(time_s)["tumor"]
+        PlannedPatient(ct, 1.0, Imager(128.0), 0).positions_mm(time_s)["tumor"]
         for time_s in (0.0, 0.5, 1.0, 1.5)
     ]
     np.testing.assert_allclose(places[0], 0.0, atol=1e-3)
@@ -65,7 +67,7 @@ def test_tumour_is_at_the_isocentre_at_first_and_goes_with_the_phases(ct: Planni
 
 def test_deeper_breath_goes_farther(ct: PlanningCt) -> None:
     shallow, deep = (
-        PlannedPatient(ct, amplitude, Imager(0.5), 0).positions_mm(1.0)["tumor"][1]
+        PlannedPatient(ct, amplitude, Imager(128.0), 0).positions_mm(1.0)["tumor"][1]
         for amplitude in (0.5, 1.5)
     )
     assert shallow == pytest.approx(6.0, abs=1.5)
@@ -73,7 +75,7 @@ def test_deeper_breath_goes_farther(ct: PlanningCt) -> None:
 
 
 def test_mask_is_where_film_is_brighter_than_lung(ct: PlanningCt) -> None:
-    patient = PlannedPatient(ct, 1.0, Imager(0.6), 0)
+    patient = PlannedPatient(ct, 1.0, Imager(150.0), 0)
     mask = patient.masks(0.5)["tumor"]
     image = patient.render(1, 0.5).image
     (true,) = patient.truth(1, 0.5).estimates
@@ -92,8 +94,11 @@ def test_tumour_may_be_a_mask_on_a_grid_of_its_own(ct: PlanningCt, tmp_path: Pat
     z, y, x = np.meshgrid(at_mm, at_mm, at_mm, indexing="ij")
     image = SimpleITK.GetImageFromArray((x * x + y * y + z * z < 100).astype(np.uint8))
     image.SetOrigin((TUMOR - 15.0).tolist())
-    SimpleITK.WriteImage(image, str(tmp_path / "tumor.nii.gz"))
-    same = PlanningCt(written(tmp_path / "ct"), tmp_path / "tumor.nii.gz", water=1000.0)
+    # beside the phases it is none of them
+    mask = written(tmp_path / "ct") / "a_tumor.nii.gz"
+    SimpleITK.WriteImage(image, str(mask))
+    same = PlanningCt(mask.parent, mask, water=1000.0)
+    assert same.phases == 3
     np.testing.assert_allclose(same.grid.center_mm, ct.grid.center_mm, atol=0.2)
     assert same.breathed(1, 1.0).tumor.sum() == pytest.approx(ct.breathed(1, 1.0).tumor.sum(), rel=0.1)
 
@@ -120,16 +125,18 @@ def test_command_writes_what_can_be_trained_from(
     monkeypatch.setattr(populations, "patient_amplitudes", amplitudes)
     scan, out = written(tmp_path / "ct", (0.0, 4.0, 8.0, 3.0)), tmp_path / "patient"
     words = ["phantom", "ct4d", str(scan), "--tumor", "-258", "46", "97", "20", "--water", "1000"]
+    words += ["--detector-mm", "120"]
     assert main([*words, "--out", str(out)]) == 0
     assert "4 breaths of 4 phases" in capsys.readouterr().out
     for part, some in few.items():
         clips = own_clips(out, part, TINY)
         assert len(clips) == len(some)
         for one in clips:
-            assert one.frames.shape == (4, 32, 32)
+            # two breaths of four phases
+            assert one.frames.shape == (8, 32, 32)
             assert one.masks.flatten(1).any(1).all()
     first, *_ = own_clips(out, Part.TRAINING, TINY)
-    # the scan of 80 mm fills the picture
+    # at the isocentre, two thirds of the way to the detector
     assert first.spacing_mm == pytest.approx(80.0 / 32, rel=0.01)
     assert main([*words, "--out", str(out)]) != 0
     assert "exists" in capsys.readouterr().err
@@ -170,8 +177,15 @@ def test_own_images_that_do_not_fit_are_refused(ct: PlanningCt, tmp_path: Path) 
     with pytest.raises(UserError, match="holds no sequence"):
         own_clips(tmp_path, Part.TRAINING, TINY)
     out = tmp_path / "patient"
-    write_breaths(out, ct, {"training": [1.0]}, Imager(0.5))
-    with pytest.raises(UserError, match="3 frames at 2 Hz"):
+    write_breaths(out, ct, {"training": [1.0]}, Imager(128.0))
+    assert len(own_clips(out, Part.TRAINING, TINY)) == 1
+    with pytest.raises(UserError, match="6 frames at 2 Hz"):
+        own_clips(out, Part.TRAINING, replace(TINY, frames=7))
+    with pytest.raises(UserError, match=r"no frames are 0\.3 s apart"):
+        own_clips(out, Part.TRAINING, replace(TINY, step_s=0.3))
+    for mask in (out / "training").glob("*/masks/tumor/*.png"):
+        cv2.imwrite(str(mask), np.zeros((256, 256), np.uint8))
+    with pytest.raises(UserError, match="no sequence shows the tumour"):
         own_clips(out, Part.TRAINING, TINY)
     next((out / "training").glob("*/masks/tumor/*.png")).unlink()
     with pytest.raises(UserError, match="a mask of each frame"):

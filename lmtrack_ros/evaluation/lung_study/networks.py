@@ -47,7 +47,8 @@ def trained(
     Raises:
         UserError: something else was trained in that folder, or it cannot be used.
     """
-    planned = Description(MODEL.name, "realtime", (data,), SEED, plain_values(configuration), start)
+    preset = next((name for name, one in MODEL.presets.items() if one == configuration), "realtime")
+    planned = Description(MODEL.name, preset, (data,), SEED, plain_values(configuration), start)
     return trained_run(order.work / label, planned, order.progress).path
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.models.coarse_to_fine_unet.configuration import CoarseToFineUnetConfiguration
+from lmtrack_ros.models.coarse_to_fine_unet.strands import TOLERANCE
 from lmtrack_ros.models.coarse_to_fine_unet.windows import Clip, clip
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.sources import open_source
@@ -31,6 +32,8 @@ def own_clips(folder: Path, part: Part, configuration: CoarseToFineUnetConfigura
     inside = folder / part.value
     paths = sorted(inside.iterdir(), key=natural_order) if inside.is_dir() else []
     every = [one for path in paths if path.is_dir() for one in _clips(path, configuration)]
+    if every and not any(one.masks[: configuration.frames].flatten(1).any(1).all() for one in every):
+        raise UserError(f"{inside}: no sequence shows the tumour in its first {configuration.frames} frames")
     if not every:
         raise UserError(
             f"{inside} holds no sequence: expected one folder each, with sequence.yaml and {_MASKS}, in "
@@ -50,6 +53,10 @@ def _clips(path: Path, configuration: CoarseToFineUnetConfiguration) -> list[Cli
     if source.info.geometry is None:
         raise UserError(f"{path}: the pixel spacing is unknown")
     stride = max(1, round(configuration.step_s * source.info.rate_hz))
+    if abs(stride / source.info.rate_hz - configuration.step_s) > TOLERANCE * configuration.step_s:
+        raise UserError(
+            f"{path}: at {source.info.rate_hz:g} Hz no frames are {configuration.step_s:g} s apart"
+        )
     if len(images) < stride * configuration.frames:
         raise UserError(
             f"{path}: {len(images)} frames at {source.info.rate_hz:g} Hz are less than "

@@ -25,7 +25,7 @@ from lmtrack_ros.trackers.measurement import to_set
 from lmtrack_ros.trackers.outline import contour_of_mask
 
 STEADY = "steady"
-"""Kind of measurement of a tumour that was found for a while, alone."""
+"""Kind of measurement of a tumour that was found for a while, alone, in frames that follow others."""
 UNSTEADY = "unsteady"
 """Kind of any other: never calibrated, so that it is UNCERTAIN."""
 
@@ -41,10 +41,12 @@ class _Strand:
     Attributes:
         stream: up to the last of these.
         frames: as many as the output is late, and one.
+        since_ns: stamp of its first frame.
     """
 
     stream: Stream
     frames: tuple[Frame, ...]
+    since_ns: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,9 @@ class CoarseToFineUnetTracker:
         self._late_ns = round(p.late_steps * step_s * NS_PER_S)
         self._strands: Strands[_Strand] = Strands(step_s)
         self._steadiness = Steadiness(p.steady_s, (1 + TOLERANCE) * step_s, p.fastest_mm_s)
+        self._steady_ns = round(p.steady_s * NS_PER_S)
         self._shape: tuple[int, ...] = ()
+        self._last_ns = 0
 
     @property
     def landmark_ids(self) -> tuple[str, ...]:
@@ -120,25 +124,27 @@ class CoarseToFineUnetTracker:
         return [self._found(frame).measurements]
 
     def _found(self, frame: Frame) -> _Finding:
-        if frame.image.shape != self._shape:
+        if frame.image.shape != self._shape or frame.stamp_ns <= self._last_ns:
             self.initialize(frame, ())
-            self._shape = frame.image.shape
+        self._shape, self._last_ns = frame.image.shape, frame.stamp_ns
         if frame.image.ndim != 2:
             return _Finding(frame)
         view = View.whole(frame.image.shape, self._finder.configuration.image_px)
         grey = view.of(scaled(frame.image))
-        before = self._strands.before(frame.stamp_ns) or _Strand(self._finder.begun(grey), ())
+        before = self._strands.before(frame.stamp_ns) or _Strand(self._finder.begun(grey), (), frame.stamp_ns)
         output, stream = self._finder.advanced(before.stream, grey)
         frames = (*before.frames, frame)[-1 - self._parameters.late_steps :]
         if not np.isfinite(output).all():
+            self._steadiness.forget()
             return _Finding(frames[0])
-        self._strands.add(frame.stamp_ns, _Strand(stream, frames))
+        self._strands.add(frame.stamp_ns, _Strand(stream, frames, before.since_ns))
         if len(frames) <= self._parameters.late_steps:
             # of a frame before the first one: nothing is known of it but when it would have been
             return _Finding(replace(frame, stamp_ns=frame.stamp_ns - self._late_ns))
-        return self._judged(frames[0], view, candidates(output))
+        knows_motion = frame.stamp_ns - before.since_ns >= self._steady_ns
+        return self._judged(frames[0], view, candidates(output), knows_motion)
 
-    def _judged(self, frame: Frame, view: View, found: Sequence[Candidate]) -> _Finding:
+    def _judged(self, frame: Frame, view: View, found: Sequence[Candidate], knows_motion: bool) -> _Finding:
         if not found:
             self._steadiness.add(frame.stamp_ns, None)
             return _Finding(frame)
@@ -147,6 +153,6 @@ class CoarseToFineUnetTracker:
         spacing_mm = np.array(frame.geometry.plane_spacing_mm[:2]) if frame.geometry else np.ones(2)
         is_alone = not others or others[0].area_px < _RIVAL * best.area_px
         is_steady = self._steadiness.add(frame.stamp_ns, uv_px * spacing_mm if is_alone else None)
-        kind = STEADY if is_steady else UNSTEADY
+        kind = STEADY if is_steady and knows_motion else UNSTEADY
         mask = view.back(best.output, frame.image.shape) > FOUND
         return _Finding(frame, (Measurement(kind, uv_px, view.scale * best.sigma_px),), mask)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lmtrack_ros.models.coarse_to_fine_unet.agreement import Agreement, agreement
+from lmtrack_ros.models.coarse_to_fine_unet.agreement import FOUND, Agreement, agreement
 from lmtrack_ros.models.coarse_to_fine_unet.configuration import CoarseToFineUnetConfiguration
 from lmtrack_ros.models.coarse_to_fine_unet.critic import Critic
 from lmtrack_ros.models.coarse_to_fine_unet.generator import NOTHING, Generator, Prediction, triples
@@ -155,11 +155,11 @@ class CoarseToFineUnetTrainee(Trainee):
         for clip in self._clips[part]:
             frames, masks = clip.window(0, c.frames)
             found = self._outputs(frames)
-            if not masks.any():
-                empty.append(float((found > 0.5).flatten(1).any(1).float().mean()))
-                continue
-            every.append(agreement(found, masks, clip.spacing_mm))
-            newest.append(agreement(found[-1:], masks[-1:], clip.spacing_mm))
+            shown = masks.flatten(1).any(1)
+            empty += (found[~shown] > FOUND).flatten(1).any(1).float().tolist()
+            every.append(agreement(found[shown], masks[shown], clip.spacing_mm))
+            if shown[-1]:
+                newest.append(agreement(found[-1:], masks[-1:], clip.spacing_mm))
         return {
             "one_less_iou": 1 - float(np.mean(np.concatenate([one.iou for one in every]))),
             **_said(every, ""),

@@ -49,9 +49,10 @@ class UNet(nn.Module):
 
     def bottom(self, levels: int) -> list[nn.Module]:
         """Return the parts of so many levels from the bottom up."""
-        deep = range(len(self.down) - levels + 1, len(self.down) + 1)
-        recurrences = [self.recurrences[str(level)] for level in deep if str(level) in self.recurrences]
-        return [*self.down[len(self.down) - levels :], *self.up[:levels], *recurrences]
+        levels = min(levels, len(self.down))
+        deep = [str(level) for level in range(len(self.down) - levels + 1, len(self.down) + 1)]
+        joined = [part[level] for part in (self.recurrences, self.scales) for level in deep if level in part]
+        return [*self.down[len(self.down) - levels :], *self.up[:levels], *joined]
 
     def forward(
         self, frames: Tensor, before: Memory, wanted: slice = ALL
