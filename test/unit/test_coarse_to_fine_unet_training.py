@@ -167,7 +167,10 @@ def test_validation_says_how_masks_agree(made: Any) -> None:
     figures = trainee.validate()
     assert next(iter(figures)) == "one_less_iou"
     assert 0.0 <= figures["one_less_iou"] <= 1.0
-    assert {"dice", "newest_dice", "newest_vertical_mm", "seen_without_tumour"} <= set(figures)
+    assert {"dice", "vertical_mm", "nothing_found", "seen_without_tumour"} <= set(figures)
+    scores = trainee.scores()
+    assert {"dice", "newest_dice", "newest_vertical_mm"} <= set(scores)
+    assert 0.0 <= scores["newest_dice"] <= 1.0
     assert trainee.picture().shape[2] == 3
     assert trainee.split()["training"] == "6 sequences"
 

@@ -1,6 +1,6 @@
 """Training of the coarse-to-fine U-Net against a critic (section 3.3)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
@@ -21,6 +21,7 @@ from lmtrack_ros.models.coarse_to_fine_unet.losses import (
     ssim_loss,
 )
 from lmtrack_ros.models.coarse_to_fine_unet.populations import clips
+from lmtrack_ros.models.coarse_to_fine_unet.stream import advanced, nothing_yet
 from lmtrack_ros.models.coarse_to_fine_unet.windows import Windows, draw, parts
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.precision import Precision
@@ -140,32 +141,46 @@ class CoarseToFineUnetTrainee(Trainee):
             schedule.step()
 
     def validate(self) -> Mapping[str, float]:
-        """Return how the masks of the validation set agree with the true ones."""
-        return self._measure(Part.VALIDATION)
+        """Return how the masks of the validation set agree with the true ones, each sequence seen at once."""
+        return self._measured(Part.VALIDATION, self._outputs)
 
     def scores(self) -> Mapping[str, float]:
-        """Return the same of the test set."""
-        return self._measure(Part.TEST)
+        """Return the same of the test set, and of each frame while it was the newest of a stream."""
+        seen_at_once = self._measured(Part.TEST, self._outputs)
+        streamed = self._measured(Part.TEST, self._streamed)
+        return {**seen_at_once, **{f"newest_{name}": figure for name, figure in streamed.items()}}
 
-    def _measure(self, part: Part) -> Mapping[str, float]:
-        c = self.configuration
+    def _measured(self, part: Part, found_in: Callable[[Tensor], Tensor]) -> Mapping[str, float]:
         every: list[Agreement] = []
-        newest: list[Agreement] = []
         empty: list[float] = []
         for clip in self._clips[part]:
-            frames, masks = clip.window(0, c.frames)
-            found = self._outputs(frames)
+            frames, masks = clip.window(0, len(clip.frames))
+            found = found_in(frames)
             shown = masks.flatten(1).any(1)
             empty += (found[~shown] > FOUND).flatten(1).any(1).float().tolist()
             every.append(agreement(found[shown], masks[shown], clip.spacing_mm))
-            if shown[-1]:
-                newest.append(agreement(found[-1:], masks[-1:], clip.spacing_mm))
+        away = np.abs(np.concatenate([one.away_mm for one in every]))
+        is_found = np.isfinite(away).all(axis=1)
+        horizontal, vertical = away[is_found].mean(axis=0).tolist() if is_found.any() else (np.nan, np.nan)
         return {
             "one_less_iou": 1 - float(np.mean(np.concatenate([one.iou for one in every]))),
-            **_said(every, ""),
-            **_said(newest, "newest_"),
+            "dice": float(np.mean(np.concatenate([one.dice for one in every]))),
+            "vertical_mm": vertical,
+            "horizontal_mm": horizontal,
+            "nothing_found": float(1 - is_found.mean()),
             "seen_without_tumour": float(np.mean(empty)) if empty else 0.0,
         }
+
+    @torch.no_grad()
+    def _streamed(self, frames: Tensor) -> Tensor:
+        """Return (N, S, S) outputs for (N, S, S) frames that come one by one."""
+        self.network.eval()
+        seen = nothing_yet(frames[:1].to(self.device))
+        outputs = []
+        for frame in frames[:, None].to(self.device):
+            output, seen = advanced(self.network, seen, frame)
+            outputs.append(output[0].cpu())
+        return torch.stack(outputs)
 
     @torch.no_grad()
     def _outputs(self, frames: Tensor) -> Tensor:
@@ -196,17 +211,6 @@ def _fix(network: Generator, levels: int) -> None:
         if net is not None:
             for part in net.bottom(levels):
                 part.requires_grad_(False)
-
-
-def _said(of: Sequence[Agreement], prefix: str) -> dict[str, float]:
-    away = np.abs(np.concatenate([one.away_mm for one in of]))
-    found = np.isfinite(away).all(axis=1)
-    return {
-        f"{prefix}dice": float(np.mean(np.concatenate([one.dice for one in of]))),
-        f"{prefix}vertical_mm": float(away[found, 1].mean()) if found.any() else float("nan"),
-        f"{prefix}horizontal_mm": float(away[found, 0].mean()) if found.any() else float("nan"),
-        f"{prefix}nothing_found": float(1 - found.mean()),
-    }
 
 
 def _pictured(
