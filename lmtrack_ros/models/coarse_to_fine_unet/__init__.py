@@ -14,7 +14,7 @@ DATA = {
         for number in range(1, FINETUNED_PATIENTS + 1)
     },
 }
-_OTHERS = (PhantomSequences("fluoroscopy", ("lung_free",), range(4000, 4024), 60, ("tumor",)),)
+_OTHERS = (PhantomSequences("fluoroscopy", ("lung_free",), range(4000, 4040), 60, ("tumor",)),)
 
 MODEL = Model(
     name="coarse_to_fine_unet",

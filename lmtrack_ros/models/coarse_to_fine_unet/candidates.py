@@ -14,8 +14,8 @@ _SUSPECTED = 0.25
 """What joins the pixels of one candidate: at least this, and somewhere :data:`.FOUND`."""
 _LEAST_PX = 4.0
 """A candidate whose pixels' outputs add up to less is none."""
-_FLOOR_PX = 0.1
-"""Least standard deviation of a centroid."""
+_FLOOR_PX = 0.5
+"""Least standard deviation of a centroid: an outline may be off to one side by more than it hesitates."""
 
 
 @dataclass(frozen=True, eq=False)
