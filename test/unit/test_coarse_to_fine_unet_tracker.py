@@ -35,7 +35,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def tracker(run: str) -> CoarseToFineUnetTracker:
-    return CoarseToFineUnetTracker(CoarseToFineUnetParameters(weights=run, inference=EAGER))
+    return CoarseToFineUnetTracker(
+        CoarseToFineUnetParameters(weights=run, inference=EAGER, least_clarity=0.5)
+    )
 
 
 def row_at(time_s: float) -> float:
@@ -108,7 +110,8 @@ def test_leap_is_uncertain_until_it_lasts(tracker: CoarseToFineUnetTracker) -> N
 
 def test_faster_frames_are_streams_by_turns(run: str) -> None:
     fast, slow = (
-        CoarseToFineUnetTracker(CoarseToFineUnetParameters(weights=run, inference=EAGER)) for _ in range(2)
+        CoarseToFineUnetTracker(CoarseToFineUnetParameters(weights=run, inference=EAGER, least_clarity=0.5))
+        for _ in range(2)
     )
     every = [fast.update(breathing(number, STEP_NS // 5)) for number in range(40)]
     alone = [slow.update(breathing(number)) for number in range(8)]
@@ -118,7 +121,9 @@ def test_faster_frames_are_streams_by_turns(run: str) -> None:
 
 
 def test_late_output_is_of_the_earlier_frame(run: str) -> None:
-    late = CoarseToFineUnetTracker(CoarseToFineUnetParameters(weights=run, late_steps=2, inference=EAGER))
+    late = CoarseToFineUnetTracker(
+        CoarseToFineUnetParameters(weights=run, late_steps=2, inference=EAGER, least_clarity=0.5)
+    )
     found = [late.update(breathing(number)) for number in range(10)]
     assert [one.stamp_ns for one in found] == [NS_PER_S + (n - 2) * STEP_NS for n in range(10)]
     assert states(found) == [*[Status.LOST] * 2, *[Status.UNCERTAIN] * 2, *[Status.TRACKED] * 6]
@@ -231,6 +236,7 @@ def test_candidates_are_parts_that_are_found_the_largest_first() -> None:
     found = candidates(squares((2, 2, 4, 0.9), (20, 10, 6, 1.0), (10, 25, 5, 0.4), (28, 28, 1, 0.9)))
     assert [one.centroid_px.tolist() for one in found] == [[12.5, 22.5], [3.5, 3.5]]
     assert found[0].area_px == 36
+    assert [one.clarity for one in found] == pytest.approx([1.0, 0.9])
     assert candidates(squares()) == []
 
 

@@ -26,12 +26,14 @@ class Candidate:
         centroid_px: (2,) column and row of its outputs' centre.
         sigma_px: (2,) uncalibrated standard deviation of either.
         area_px: sum of its outputs.
+        clarity: mean of its outputs: of a clear outline nearly 1.
         output: (S, S) its own part, 0 elsewhere.
     """
 
     centroid_px: NDArray[np.float64]
     sigma_px: NDArray[np.float64]
     area_px: float
+    clarity: float
     output: Grey
 
 
@@ -57,4 +59,5 @@ def _candidate(part: Grey, output: Grey) -> Candidate:
     centroid = np.tensordot(part, places, 2) / area_px
     doubt = (output * (1 - output)).astype(np.float64)
     variance = np.tensordot(doubt, np.square(places - centroid), 2) / area_px**2
-    return Candidate(centroid, np.sqrt(variance + _FLOOR_PX**2), area_px, part)
+    clarity = area_px / np.count_nonzero(part)
+    return Candidate(centroid, np.sqrt(variance + _FLOOR_PX**2), area_px, clarity, part)

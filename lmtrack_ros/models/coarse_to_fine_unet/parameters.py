@@ -31,5 +31,8 @@ class CoarseToFineUnetParameters:
     fastest_mm_s: float = parameter(
         60.0, "what is farther off than this speed explains has leapt, mm/s", minimum=1.0, maximum=500.0
     )
+    least_clarity: float = parameter(
+        0.85, "mean output of the tumour's pixels, of a clear outline nearly 1", minimum=0.25, maximum=1.0
+    )
     trust: Trust = field(default_factory=Trust)
     inference: InferenceParameters = field(default_factory=InferenceParameters)

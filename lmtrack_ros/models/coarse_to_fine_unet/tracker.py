@@ -25,7 +25,7 @@ from lmtrack_ros.trackers.measurement import to_set
 from lmtrack_ros.trackers.outline import contour_of_mask
 
 STEADY = "steady"
-"""Kind of measurement of a tumour that was found for a while, alone, in frames that follow others."""
+"""Kind of measurement of a tumour that was found for a while, alone and clearly, in frames after others."""
 UNSTEADY = "unsteady"
 """Kind of any other: never calibrated, so that it is UNCERTAIN."""
 
@@ -152,7 +152,8 @@ class CoarseToFineUnetTracker:
         uv_px = view.to_image(best.centroid_px)
         spacing_mm = np.array(frame.geometry.plane_spacing_mm[:2]) if frame.geometry else np.ones(2)
         is_alone = not others or others[0].area_px < _RIVAL * best.area_px
+        is_clear = best.clarity >= self._parameters.least_clarity
         is_steady = self._steadiness.add(frame.stamp_ns, uv_px * spacing_mm if is_alone else None)
-        kind = STEADY if is_steady and knows_motion else UNSTEADY
+        kind = STEADY if is_steady and knows_motion and is_clear else UNSTEADY
         mask = view.back(best.output, frame.image.shape) > FOUND
         return _Finding(frame, (Measurement(kind, uv_px, view.scale * best.sigma_px),), mask)
