@@ -19,7 +19,7 @@ from lmtrack_ros.core.parameters import build, constraint_of, defaults
 from lmtrack_ros.phantoms import MODALITIES, PhantomParameters, open_phantom, presets
 from lmtrack_ros.phantoms.clust import PARTS, missing
 from lmtrack_ros.phantoms.clust import write as write_population
-from lmtrack_ros.phantoms.export import frame_count, samples, write
+from lmtrack_ros.phantoms.export import frame_count, partial_of, samples, write
 from lmtrack_ros.phantoms.insertion import insert
 from lmtrack_ros.phantoms.motion import EVENTS, MotionParameters, MotionRange, open_motion
 from lmtrack_ros.phantoms.planned_patient import Imager, write_breaths
@@ -225,8 +225,8 @@ def _ct4d(arguments: argparse.Namespace) -> int:
 
     if not (arguments.detector_mm > 0 and np.isfinite(arguments.gantry_deg)):
         raise UserError("--detector-mm must be positive, and --gantry-deg finite")
-    if arguments.out.exists():
-        raise UserError(f"{arguments.out} exists and is not overwritten: choose another name or remove it")
+    # before minutes of registration, too
+    partial_of(arguments.out)
     with _steps("registration of the phases") as show:
         ct = PlanningCt(arguments.scan, _tumor(arguments.tumor), arguments.water, show)
     imager = Imager(arguments.detector_mm, arguments.gantry_deg)

@@ -107,12 +107,22 @@ def _write_recording(path: Path, shown: Iterable[Sample]) -> int:
     return count
 
 
-def _write_folder(path: Path, info: SourceInfo, shown: Iterable[Sample]) -> int:
+def partial_of(path: Path) -> Path:
+    """Return the folder in which a new one is filled.
+
+    Raises:
+        UserError: either is there already.
+    """
     if path.exists():
         raise UserError(f"{path} exists and is not overwritten: choose another name or remove it")
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     if partial.exists():
         raise UserError(f"{partial} is left from an interrupted run: remove it")
+    return partial
+
+
+def _write_folder(path: Path, info: SourceInfo, shown: Iterable[Sample]) -> int:
+    partial = partial_of(path)
     assert info.geometry is not None
     if info.geometry.mount is not Mount.ROOM:
         raise UserError(f"a folder cannot say that the imager moves: give {path.name}{LONE_FILE_SUFFIX}")

@@ -16,7 +16,7 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.geometry import Modality, Mount
 from lmtrack_ros.phantoms.deformation import BodyState, Deformation
-from lmtrack_ros.phantoms.export import samples, write
+from lmtrack_ros.phantoms.export import partial_of, samples, write
 from lmtrack_ros.phantoms.fluoroscopy import FILM, MASK_MM, PANEL
 from lmtrack_ros.phantoms.motion import MotionRange
 from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, Preset
@@ -24,7 +24,6 @@ from lmtrack_ros.phantoms.planning_ct import PlanningCt, middle_mm
 from lmtrack_ros.phantoms.xray.hounsfield import attenuation
 from lmtrack_ros.phantoms.xray.projector import Layer, Picture, Projector, Slices, projection_geometry
 from lmtrack_ros.phantoms.xray.thorax import KILOVOLT
-from lmtrack_ros.recording import PARTIAL_SUFFIX
 
 STEP_S = 0.5
 """Between two phases: ten of them are a breath of 5 s, as in the coarse-to-fine study, section 4.1."""
@@ -127,11 +126,7 @@ def write_breaths(
     Raises:
         UserError: the folder exists or cannot be written.
     """
-    if folder.exists():
-        raise UserError(f"{folder} exists and is not overwritten: choose another name or remove it")
-    partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
-    if partial.exists():
-        raise UserError(f"{partial} is left from an interrupted run: remove it")
+    partial = partial_of(folder)
     numbers = count()
     try:
         for part, some in amplitudes.items():

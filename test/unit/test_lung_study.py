@@ -20,11 +20,10 @@ from lmtrack_ros.core.errors import UserError  # noqa: E402
 from lmtrack_ros.core.records import Status  # noqa: E402
 from lmtrack_ros.evaluation.lung_study import ablations, group, inserted, own_patient  # noqa: E402
 from lmtrack_ros.evaluation.lung_study.live import Said, cells  # noqa: E402
-from lmtrack_ros.evaluation.lung_study.scoring import figures  # noqa: E402
 from lmtrack_ros.evaluation.studies import Order  # noqa: E402
 from lmtrack_ros.inference.parameters import InferenceParameters  # noqa: E402
 from lmtrack_ros.models.coarse_to_fine_unet import populations  # noqa: E402
-from lmtrack_ros.models.coarse_to_fine_unet.agreement import Agreement  # noqa: E402
+from lmtrack_ros.models.coarse_to_fine_unet.agreement import Agreement, figures  # noqa: E402
 from lmtrack_ros.models.coarse_to_fine_unet.parameters import CoarseToFineUnetParameters  # noqa: E402
 from lmtrack_ros.models.parts import Part  # noqa: E402
 from lmtrack_ros.phantoms.lung_cases import LARGE_MM, SMALL_MM, USUAL_MM, Case  # noqa: E402

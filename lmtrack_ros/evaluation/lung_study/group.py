@@ -15,9 +15,10 @@ from lmtrack_ros.evaluation.lung_study import live
 from lmtrack_ros.evaluation.lung_study.live import Followed, followed
 from lmtrack_ros.evaluation.lung_study.networks import WEIGHTS, load_generator
 from lmtrack_ros.evaluation.lung_study.picture import draw_scores
-from lmtrack_ros.evaluation.lung_study.scoring import Figures, Score, figures, score
+from lmtrack_ros.evaluation.lung_study.scoring import Score, score
 from lmtrack_ros.evaluation.overlay import atomic_file
 from lmtrack_ros.evaluation.studies import Order
+from lmtrack_ros.models.coarse_to_fine_unet.agreement import Figures, figures
 from lmtrack_ros.models.coarse_to_fine_unet.parameters import CoarseToFineUnetParameters
 from lmtrack_ros.models.coarse_to_fine_unet.populations import group
 from lmtrack_ros.models.coarse_to_fine_unet.tracker import CoarseToFineUnetTracker

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lmtrack_ros.evaluation.bootstrap import mean_interval
-from lmtrack_ros.evaluation.lung_study.scoring import Score, figures
+from lmtrack_ros.evaluation.lung_study.scoring import Score
 from lmtrack_ros.evaluation.overlay import atomic_file
 from lmtrack_ros.evaluation.studies import Order
 from lmtrack_ros.evaluation.trained_run import trained_run
 from lmtrack_ros.models.coarse_to_fine_unet import MODEL
+from lmtrack_ros.models.coarse_to_fine_unet.agreement import figures
 from lmtrack_ros.models.coarse_to_fine_unet.configuration import CoarseToFineUnetConfiguration
 from lmtrack_ros.models.coarse_to_fine_unet.generator import Generator
 from lmtrack_ros.models.description import Description, plain_values

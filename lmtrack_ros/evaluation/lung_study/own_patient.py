@@ -17,10 +17,11 @@ from lmtrack_ros.evaluation.lung_study.networks import (
     trained,
     write_page,
 )
-from lmtrack_ros.evaluation.lung_study.scoring import Score, figures, score
+from lmtrack_ros.evaluation.lung_study.scoring import Score, score
 from lmtrack_ros.evaluation.studies import Order
 from lmtrack_ros.evaluation.trained_run import trained_s
 from lmtrack_ros.models.coarse_to_fine_unet import FINETUNED_PATIENTS
+from lmtrack_ros.models.coarse_to_fine_unet.agreement import figures
 from lmtrack_ros.models.coarse_to_fine_unet.configuration import (
     FINETUNE,
     PATIENT,

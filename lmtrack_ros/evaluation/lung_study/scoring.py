@@ -5,11 +5,9 @@ Of each output its largest part counts, as in the tracker.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lmtrack_ros.configuration import cache_directory
@@ -20,8 +18,6 @@ from lmtrack_ros.models.coarse_to_fine_unet.stream import advanced, nothing_yet
 from lmtrack_ros.models.coarse_to_fine_unet.windows import Clip, clip
 from lmtrack_ros.phantoms import lung_cases
 from lmtrack_ros.phantoms.lung_cases import Case, Pictures
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,33 +37,6 @@ class Score:
     window: Agreement
     newest: Agreement
     shown: tuple[Tensor, Tensor, Tensor]
-
-
-class Figures(NamedTuple):
-    """Of some frames, as section 4 of the paper has them.
-
-    Attributes:
-        iou: mean intersection over union.
-        dice: mean coefficient.
-        vertical_mm: mean distance of the centroids along rows, where something is found.
-        horizontal_mm: along columns.
-        missed: share of the frames in which nothing is found.
-    """
-
-    iou: float
-    dice: float
-    vertical_mm: float
-    horizontal_mm: float
-    missed: float
-
-
-def figures(of: Sequence[Agreement]) -> Figures:
-    """Return the figures of all frames together."""
-    iou, dice = (np.concatenate([getattr(one, name) for one in of]) for name in ("iou", "dice"))
-    away = np.abs(np.concatenate([one.away_mm for one in of]))
-    found = np.isfinite(away).all(axis=1)
-    horizontal, vertical = away[found].mean(axis=0).tolist() if found.any() else (np.nan, np.nan)
-    return Figures(float(iou.mean()), float(dice.mean()), vertical, horizontal, float(1 - found.mean()))
 
 
 def score(generator: Generator, cases: Sequence[Case], progress: Callable[[int, int], None]) -> list[Score]:

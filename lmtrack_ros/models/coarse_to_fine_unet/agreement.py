@@ -1,6 +1,8 @@
 """How well found masks agree with true ones (section 4): overlap and distance of the centres."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +29,33 @@ class Agreement:
     iou: Array
     dice: Array
     away_mm: Array
+
+
+class Figures(NamedTuple):
+    """Of some frames, as section 4 of the paper has them.
+
+    Attributes:
+        iou: mean intersection over union.
+        dice: mean coefficient.
+        vertical_mm: mean distance of the centroids along rows, where something is found.
+        horizontal_mm: along columns.
+        missed: share of the frames in which nothing is found.
+    """
+
+    iou: float
+    dice: float
+    vertical_mm: float
+    horizontal_mm: float
+    missed: float
+
+
+def figures(of: Sequence[Agreement]) -> Figures:
+    """Return the figures of all frames together."""
+    iou, dice = (np.concatenate([getattr(one, name) for one in of]) for name in ("iou", "dice"))
+    away = np.abs(np.concatenate([one.away_mm for one in of]))
+    found = np.isfinite(away).all(axis=1)
+    horizontal, vertical = away[found].mean(axis=0).tolist() if found.any() else (np.nan, np.nan)
+    return Figures(float(iou.mean()), float(dice.mean()), vertical, horizontal, float(1 - found.mean()))
 
 
 def agreement(found: Tensor, truth: Tensor, spacing_mm: float) -> Agreement:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lmtrack_ros.models.coarse_to_fine_unet.agreement import FOUND, Agreement, agreement
+from lmtrack_ros.models.coarse_to_fine_unet.agreement import FOUND, Agreement, agreement, figures
 from lmtrack_ros.models.coarse_to_fine_unet.configuration import CoarseToFineUnetConfiguration
 from lmtrack_ros.models.coarse_to_fine_unet.critic import Critic
 from lmtrack_ros.models.coarse_to_fine_unet.generator import NOTHING, Generator, Prediction, triples
@@ -159,15 +159,13 @@ class CoarseToFineUnetTrainee(Trainee):
             shown = masks.flatten(1).any(1)
             empty += (found[~shown] > FOUND).flatten(1).any(1).float().tolist()
             every.append(agreement(found[shown], masks[shown], clip.spacing_mm))
-        away = np.abs(np.concatenate([one.away_mm for one in every]))
-        is_found = np.isfinite(away).all(axis=1)
-        horizontal, vertical = away[is_found].mean(axis=0).tolist() if is_found.any() else (np.nan, np.nan)
+        of = figures(every)
         return {
-            "one_less_iou": 1 - float(np.mean(np.concatenate([one.iou for one in every]))),
-            "dice": float(np.mean(np.concatenate([one.dice for one in every]))),
-            "vertical_mm": vertical,
-            "horizontal_mm": horizontal,
-            "nothing_found": float(1 - is_found.mean()),
+            "one_less_iou": 1 - of.iou,
+            "dice": of.dice,
+            "vertical_mm": of.vertical_mm,
+            "horizontal_mm": of.horizontal_mm,
+            "nothing_found": of.missed,
             "seen_without_tumour": float(np.mean(empty)) if empty else 0.0,
         }
 
