@@ -21,7 +21,7 @@ class CoarseToFineUnetConfiguration(Configuration):
     step_s: float = parameter(0.5, "between two of them, s; section 4.1", minimum=0.01, maximum=5.0)
     levels: int = parameter(7, "of the first U-Net, section 3.1.3", minimum=1, maximum=9)
     refinement_levels: int = parameter(5, "of the second, section 3.1.3", minimum=1, maximum=9)
-    channels: int = parameter(8, "of level 1, and twice as many in each further level", minimum=4)
+    channels: int = parameter(16, "of level 1, and twice as many in each further level", minimum=4)
     most_channels: int = parameter(64, "of a level", minimum=4)
     refinement: bool = parameter(True, "add the second U-Net's residual, equation (1)")
     recurrence: bool = parameter(True, "join frames by convolutional LSTMs, section 3.2")
@@ -45,7 +45,7 @@ class CoarseToFineUnetConfiguration(Configuration):
     steps_per_epoch: int = parameter(400, "rounds of generator steps and a critic step", minimum=1)
     learning_rate: float = parameter(1.5e-3, "of Adam, at first", minimum=0.0)
     critic_learning_rate: float = parameter(1e-4, "likewise, for the critic", minimum=0.0)
-    decay: float = parameter(0.85, "factor of the learning rate after each epoch", minimum=0.0, maximum=1.0)
+    decay: float = parameter(0.86, "factor of the learning rate after each epoch", minimum=0.0, maximum=1.0)
 
     def __post_init__(self) -> None:
         deepest = max(self.levels, self.refinement_levels)
@@ -56,7 +56,7 @@ class CoarseToFineUnetConfiguration(Configuration):
             raise ValueError("image_px must be a multiple of part_px")
 
 
-REALTIME = CoarseToFineUnetConfiguration(epochs=15)
+REALTIME = CoarseToFineUnetConfiguration(epochs=16)
 
 PATIENT = CoarseToFineUnetConfiguration(epochs=8, steps_per_epoch=200, decay=0.7)
 """One patient's own cases, section 4.3: few, and alike."""

@@ -10,7 +10,7 @@ _WINDOW_PX, _SIGMA_PX = 11, 1.5
 """Of the neighbourhood of equation (7), as in the paper that introduced the measure (Wang et al. 2004)."""
 _STEADY = 0.01**2, 0.03**2
 """Constants of equation (7)."""
-_TUMOUR_COUNTS = 10.0
+_TUMOUR_COUNTS = 3.0
 """Times as much as other tissue in the coarse mask's cross entropy."""
 _SMOOTH_PX = 1.0
 """Added to both areas of equation (8), so that an empty mask has a gradient too."""
