@@ -80,6 +80,21 @@ def test_parts_mostly_show_the_tumour_and_nothing_beyond_the_image() -> None:
     assert not without.masks.any()
 
 
+def test_in_some_windows_a_couch_carries_the_patient() -> None:
+    torch.manual_seed(0)
+    one = CLIPS[0]
+    still = replace(one, frames=one.frames[:1].expand(9, -1, -1), masks=one.masks[:1].expand(9, -1, -1))
+    moved_px = []
+    for masks in draw([still], 60, 4, 32, CPU).masks[:, :, 0]:
+        at = centroids(masks)
+        moved_px.append((at.amax(0) - at.amin(0)).tolist())
+    across, along = np.transpose(moved_px)
+    assert 0.1 < (along > 0).mean() < 0.5
+    # to and fro by 6 % of 32 px at most, enlarged at most 1.4 times and turned a little
+    assert along.max() < 2 * 0.06 * 32 * 1.4 + 0.5
+    assert across.max() < 0.6 * along.max()
+
+
 def test_parts_make_up_the_whole() -> None:
     masks = torch.arange(2 * 3 * 16.0).reshape(2, 3, 1, 4, 4)
     found = parts(masks, 2)

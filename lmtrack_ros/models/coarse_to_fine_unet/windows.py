@@ -15,6 +15,8 @@ from lmtrack_ros.models.sampling import places, rotation, sample
 from lmtrack_ros.models.views import View
 
 _SCALE, _ROTATION_DEG, _SHIFT = (0.75, 1.4), 8.0, 0.08
+_CARRIED_SHARE, _CARRIED, _CARRIED_FRAMES = 0.3, 0.06, (6.0, 16.0)
+"""Of the windows, in which a couch carries the patient; how far, in sides of the image; frames to and fro."""
 _TUMOUR_SHARE, _OFF_CENTRE = 0.8, 0.35
 """Of the parts, that are cut out round the tumour; how far from their middle it may lie, in their sides."""
 _GAMMA, _CONTRAST, _BRIGHTNESS = (0.7, 1.4), (0.7, 1.3), 0.15
@@ -114,14 +116,29 @@ def _middle(masks: Tensor, side: int) -> Tensor:
 
 
 def _moved(frames: Tensor, masks: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Return (N, P, P) of (N, S, S) frames and masks, cut out, mirrored, turned, scaled and shifted alike."""
+    """Return (N, P, P) of (N, S, S) frames and masks, cut out, mirrored, turned, scaled and shifted.
+
+    All alike, unless a couch carries the patient through the picture.
+    """
     device = frames.device
     angle = torch.deg2rad(_uniform(-_ROTATION_DEG, _ROTATION_DEG, device))
     flip = torch.where(torch.rand((), device=device) < 0.5, -1.0, 1.0)
     mirror = torch.diag(torch.stack([flip, torch.ones_like(flip)]))
     matrix = rotation(angle) @ mirror / _uniform(*_SCALE, device)
-    grid = places(matrix, _middle(masks, side), side).expand(len(frames), side, side, 2)
+    grid = places(matrix, _middle(masks, side) + _carried_px(frames), side)
     return sample(frames, grid), (sample(masks, grid) >= _INSIDE).float()
+
+
+def _carried_px(frames: Tensor) -> Tensor:
+    """Return how far a couch that follows a breath has carried (N, S, S) frames: (N, 2), mostly nothing."""
+    count, device = len(frames), frames.device
+    if torch.rand(()) > _CARRIED_SHARE:
+        return torch.zeros(count, 2, device=device)
+    # mostly along the body, as breathing is
+    reach_px = frames.shape[-1] * _CARRIED * torch.tensor([0.3, 1.0], device=device)
+    reach_px = reach_px * (2 * torch.rand(2, device=device) - 1)
+    turns = torch.arange(count, device=device)[:, None] / _uniform(*_CARRIED_FRAMES, device)
+    return reach_px * torch.sin(2 * torch.pi * (turns + torch.rand((), device=device)))
 
 
 def _shown_otherwise(frames: Tensor) -> Tensor:
