@@ -58,7 +58,7 @@ class CoarseToFineUnetConfiguration(Configuration):
 
 REALTIME = CoarseToFineUnetConfiguration(epochs=16)
 
-PATIENT = CoarseToFineUnetConfiguration(epochs=8, steps_per_epoch=200, decay=0.7)
+PATIENT = CoarseToFineUnetConfiguration(epochs=12, steps_per_epoch=200, decay=0.75)
 """One patient's own cases, section 4.3: few, and alike."""
 
 FINETUNE = CoarseToFineUnetConfiguration(
