@@ -33,11 +33,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_run(tmp_path_factory.mktemp("run"))
 
 
+def made(run: str, late_steps: int = 0) -> CoarseToFineUnetTracker:
+    # the small network's outlines are less clear than those of one that learnt for long
+    return CoarseToFineUnetTracker(
+        CoarseToFineUnetParameters(weights=run, late_steps=late_steps, inference=EAGER, least_clarity=0.5)
+    )
+
+
 @pytest.fixture
 def tracker(run: str) -> CoarseToFineUnetTracker:
-    return CoarseToFineUnetTracker(
-        CoarseToFineUnetParameters(weights=run, inference=EAGER, least_clarity=0.5)
-    )
+    return made(run)
 
 
 def row_at(time_s: float) -> float:
@@ -109,10 +114,7 @@ def test_leap_is_uncertain_until_it_lasts(tracker: CoarseToFineUnetTracker) -> N
 
 
 def test_faster_frames_are_streams_by_turns(run: str) -> None:
-    fast, slow = (
-        CoarseToFineUnetTracker(CoarseToFineUnetParameters(weights=run, inference=EAGER, least_clarity=0.5))
-        for _ in range(2)
-    )
+    fast, slow = made(run), made(run)
     every = [fast.update(breathing(number, STEP_NS // 5)) for number in range(40)]
     alone = [slow.update(breathing(number)) for number in range(8)]
     for one, other in zip(every[::5], alone, strict=True):
@@ -121,9 +123,7 @@ def test_faster_frames_are_streams_by_turns(run: str) -> None:
 
 
 def test_late_output_is_of_the_earlier_frame(run: str) -> None:
-    late = CoarseToFineUnetTracker(
-        CoarseToFineUnetParameters(weights=run, late_steps=2, inference=EAGER, least_clarity=0.5)
-    )
+    late = made(run, late_steps=2)
     found = [late.update(breathing(number)) for number in range(10)]
     assert [one.stamp_ns for one in found] == [NS_PER_S + (n - 2) * STEP_NS for n in range(10)]
     assert states(found) == [*[Status.LOST] * 2, *[Status.UNCERTAIN] * 2, *[Status.TRACKED] * 6]
