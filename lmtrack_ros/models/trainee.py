@@ -7,9 +7,10 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from lmtrack_ros.models.model import Configuration
+from lmtrack_ros.models.weights import fill
 
 Gathered: TypeAlias = Callable[[str, int, int], None]
 """Told how far the data is gathered: of which part, how many subjects, and of how many."""
@@ -74,6 +75,18 @@ class Trainee(ABC):
         self.seed = seed
         self.device = device
         self.gathered = gathered
+
+    def begin_from(self, weights: Mapping[str, Tensor], where: str) -> None:
+        """Take trained weights over before the first step.
+
+        Args:
+            weights: of the network, by its own names.
+            where: what an error calls their source.
+
+        Raises:
+            UserError: they do not fit the network.
+        """
+        fill(self.network, weights, where)
 
     @abstractmethod
     def stateful(self) -> Mapping[str, Stateful]:

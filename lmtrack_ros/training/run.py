@@ -42,7 +42,7 @@ def _train(folder: RunFolder, reporter: Reporter, save_every_s: float) -> None:
     )
     if description.start and not folder.has_state:
         start = find_weights(description.declared, description.start)
-        fill(trainee.network, load_weights(start, description.model)[1], str(start))
+        trainee.begin_from(load_weights(start, description.model)[1], str(start))
     progress = train_epochs(trainee, folder, reporter, save_every_s=save_every_s)
     if progress.best is None:
         raise UserError(f"no epoch of the run in {folder.path} has a finite validation figure")

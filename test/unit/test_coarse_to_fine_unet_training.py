@@ -122,7 +122,7 @@ def test_two_steps_of_the_generator_then_one_of_the_critic(
     made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainee = made()
-    networks = {name: trainee.stateful()[name] for name in ("network", "critic")}
+    networks = {name: trainee.stateful()[name] for name in ("taught", "critic")}
     steps = []
 
     def noted(whose: str, teach: Any) -> Any:
@@ -137,10 +137,10 @@ def test_two_steps_of_the_generator_then_one_of_the_critic(
 
         return taught
 
-    monkeypatch.setattr(trainee, "_teach_generator", noted("network", trainee._teach_generator))
+    monkeypatch.setattr(trainee, "_teach_generator", noted("taught", trainee._teach_generator))
     monkeypatch.setattr(trainee, "_teach_critic", noted("critic", trainee._teach_critic))
     losses = trainee.step(0)
-    assert steps == ["network", "network", "critic"]
+    assert steps == ["taught", "taught", "critic"]
     assert set(losses) == {"l1", "ssim", "iou", "entropy", "gan", "critic"}
     assert "critic" not in made(gan_weight=0.0).step(0)
 
@@ -171,7 +171,7 @@ def test_goes_on_from_a_checkpoint_to_the_bit(made: Any, tmp_path: Any) -> None:
     for name, part in again.stateful().items():
         part.load_state_dict(state[name])
     train(again, range(2, 4))
-    for part in ("network", "critic"):
+    for part in ("taught", "mean", "critic"):
         expected = whole.stateful()[part].state_dict()
         for key, value in again.stateful()[part].state_dict().items():
             assert torch.equal(value, expected[key]), (part, key)
@@ -196,6 +196,26 @@ def test_learns_to_find_a_disc_against_a_critic(made: Any) -> None:
         seed_all(0, 1, index)
         trainee.step(index)
     assert trainee.validate()["dice"] > 0.6
+
+
+def test_network_is_the_mean_of_the_last_steps(made: Any) -> None:
+    def some(weights: Any) -> Any:
+        return next(iter(weights.parameters())).detach().clone()
+
+    trainee = made(generator_steps=1)
+    trainee.begin_from({name: w + 0.01 for name, w in trainee.network.state_dict().items()}, "weights")
+    assert torch.equal(some(trainee.network), some(trainee.stateful()["taught"]))
+    taught = []
+    for index in range(3):
+        seed_all(0, 1, index)
+        trainee.step(index)
+        taught.append(some(trainee.stateful()["taught"]))
+    expected = taught[0].lerp(taught[1], 9 / 11).lerp(taught[2], 9 / 12)
+    torch.testing.assert_close(some(trainee.network), expected)
+    newest = made(generator_steps=1, mean_steps=1)
+    newest.step(0)
+    newest.step(1)
+    assert torch.equal(some(newest.network), some(newest.stateful()["taught"]))
 
 
 def test_fixed_levels_stay_as_they_were(made: Any) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from lmtrack_ros.models.coarse_to_fine_unet.agreement import FOUND, Agreement, agreement, figures
 from lmtrack_ros.models.coarse_to_fine_unet.configuration import CoarseToFineUnetConfiguration
@@ -49,10 +50,13 @@ class CoarseToFineUnetTrainee(Trainee):
     ) -> None:
         super().__init__(configuration, data, seed, device, gathered)
         c = configuration
-        self.network = Generator(c).to(device)
+        self._taught = Generator(c).to(device)
+        self._mean = AveragedModel(self._taught, avg_fn=_mean_of(c.mean_steps))
+        assert isinstance(self._mean.module, Generator)
+        self.network = self._mean.module
         self._critic = Critic(c).to(device)
-        _fix(self.network, c.fixed_levels)
-        taught = [weight for weight in self.network.parameters() if weight.requires_grad]
+        _fix(self._taught, c.fixed_levels)
+        taught = [weight for weight in self._taught.parameters() if weight.requires_grad]
         self._optimiser = torch.optim.Adam(taught, lr=c.learning_rate)
         self._of_critic = torch.optim.Adam(
             self._critic.parameters(), lr=c.critic_learning_rate, betas=_ADAM_OF_CRITIC
@@ -65,10 +69,16 @@ class CoarseToFineUnetTrainee(Trainee):
         self._clips = {part: clips(data, part, c, gathered) for part in Part}
         self.steps_per_epoch = c.steps_per_epoch
 
+    def begin_from(self, weights: Mapping[str, Tensor], where: str) -> None:
+        """Take trained weights over before the first step."""
+        super().begin_from(weights, where)
+        self._taught.load_state_dict(self.network.state_dict())
+
     def stateful(self) -> Mapping[str, Stateful]:
         """Return what a step changes."""
         return {
-            "network": self.network,
+            "taught": self._taught,
+            "mean": self._mean,
             "critic": self._critic,
             "optimiser": self._optimiser,
             "optimiser of critic": self._of_critic,
@@ -83,10 +93,11 @@ class CoarseToFineUnetTrainee(Trainee):
 
         The critic learns from what the generator found last.
         """
-        self.network.train()
+        self._taught.train()
         for _ in range(self.configuration.generator_steps):
             windows = self._drawn()
             found, losses = self._teach_generator(windows)
+            self._mean.update_parameters(self._taught)
         if self.configuration.gan_weight:
             losses["critic"] = self._teach_critic(found, windows.masks)
         return losses
@@ -100,9 +111,9 @@ class CoarseToFineUnetTrainee(Trainee):
 
     def _predicted(self, windows: Windows) -> Prediction:
         # bright surroundings have too few digits in half precision
-        seen = triples(self.network.contrast(windows.frames))
+        seen = triples(self._taught.contrast(windows.frames))
         with self._precision.autocast():
-            coarse, refined, _ = self.network.find(seen)
+            coarse, refined, _ = self._taught.find(seen)
         return Prediction(coarse.float(), refined.float(), NOTHING)
 
     def _parts(self, masks: Tensor) -> Tensor:
@@ -201,6 +212,16 @@ class CoarseToFineUnetTrainee(Trainee):
         """Return what is in each part."""
         said = {part.value: f"{len(clips)} sequences" for part, clips in self._clips.items()}
         return {**said, "calibration": "none of these"}
+
+
+def _mean_of(steps: int) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Return the running mean of weights over about so many steps, over fewer of them at first."""
+
+    def mean(before: Tensor, now: Tensor, taken: Tensor | int) -> Tensor:
+        share = max(1 / steps, 9 / (10 + float(taken)))
+        return before.lerp(now, min(1.0, share))
+
+    return mean
 
 
 def _fix(network: Generator, levels: int) -> None:
