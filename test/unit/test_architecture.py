@@ -16,7 +16,7 @@ LAYERS = (
     ("core",),
     ("interface", "configuration"),
     ("inference",),
-    ("gating", "trackers", "sources", "phantoms", "recording", "message_types"),
+    ("gating", "registration", "trackers", "sources", "phantoms", "recording", "message_types"),
     ("models",),
     ("parameters",),
     ("pipeline", "replay", "graph", "evaluation", "training"),

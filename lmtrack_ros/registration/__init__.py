@@ -1,0 +1,1 @@
+"""From landmarks in radiographs to the rigid shift of a patient from plan."""

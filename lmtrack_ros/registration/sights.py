@@ -1,0 +1,85 @@
+"""Landmarks of the plan, and what projections show of them. Positions are in isocenter, mm."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmtrack_ros.core.frames import Array
+
+_ROUNDS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedLandmark:
+    """Where a landmark is when the patient lies as planned.
+
+    Attributes:
+        name: of this one.
+        kind: what a network can tell of it; landmarks that repeat, as spinous processes do, share one.
+        position_mm: (3,).
+        covariance_mm2: (3, 3) of where it is in a patient who lies as planned: how well the plan shows it,
+            and how breath moves it.
+    """
+
+    name: str
+    kind: str
+    position_mm: Array
+    covariance_mm2: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """One landmark found in one projection.
+
+    Attributes:
+        kind: of the landmark.
+        view: number of the projection.
+        projection: (3, 4) isocenter mm → homogeneous pixel, of that view.
+        uv_px: (2,) column and row.
+        covariance_px2: (2, 2) of these.
+    """
+
+    kind: str
+    view: int
+    projection: Array
+    uv_px: Array
+    covariance_px2: Array
+
+
+def projected(projections: Array, points_mm: Array) -> Array:
+    """Return the (N, 2) columns and rows of (N, 3) points in (N, 3, 4) projections, or one of all."""
+    homogeneous = np.einsum("...ij,...j->...i", projections[..., :3], points_mm) + projections[..., 3]
+    return np.asarray(homogeneous[..., :2] / homogeneous[..., 2:])
+
+
+def slopes(projections: Array, points_mm: Array) -> Array:
+    """Return the (N, 2, 3) derivatives of columns and rows by (N, 3) points, px/mm, likewise."""
+    homogeneous = np.einsum("...ij,...j->...i", projections[..., :3], points_mm) + projections[..., 3]
+    depth = homogeneous[..., 2:, None]
+    uv = homogeneous[..., :2, None] / depth
+    return np.asarray((projections[..., :2, :3] - uv * projections[..., 2:, :3]) / depth)
+
+
+def meeting(sights: Sequence[Sight]) -> tuple[Array, Array]:
+    """Return the point nearest to the rays of sights of one landmark, and its covariance.
+
+    Weighted least squares of the pixels, by Gauss and Newton from the linear solution on.
+
+    Args:
+        sights: in two views or more.
+
+    Returns:
+        (3,) mm and (3, 3) mm².
+    """
+    projections = np.array([s.projection for s in sights])
+    seen = np.array([s.uv_px for s in sights])
+    weights = np.linalg.inv([s.covariance_px2 for s in sights])
+    rows = (projections[:, :2] - seen[:, :, None] * projections[:, 2:]).reshape(-1, 4)
+    point = np.linalg.lstsq(rows[:, :3], -rows[:, 3], rcond=None)[0]
+    for _ in range(_ROUNDS):
+        by_point = slopes(projections, point)
+        information = np.einsum("nij,nik,nkl->jl", by_point, weights, by_point)
+        off = seen - projected(projections, point)
+        point = point + np.linalg.solve(information, np.einsum("nij,nik,nk->j", by_point, weights, off))
+    return point, np.linalg.inv(information)
