@@ -75,7 +75,8 @@ def fit(pairs: Sequence[tuple[PlannedLandmark, Sight]], turn_rad: float) -> Rigi
     of = _Equations(pairs)
     center = of.planned.mean(axis=0)
     motion = _Motion(np.zeros(3), np.eye(3))
-    kept = frozen = np.zeros((6, 0))
+    kept: Array = np.zeros((6, 0))
+    frozen = kept
     for iteration in range(_ITERATIONS):
         slope, off, weights = of.linearised(center, motion)
         information = np.einsum("nij,nik,nkl->jl", slope, weights, slope)

@@ -285,7 +285,7 @@ def _distances(sight: Sight, points_mm: Array, covariances_mm2: Array) -> Array:
     by_point = slopes(sight.projection, points_mm)
     off = sight.uv_px - projected(sight.projection, points_mm)
     doubts = sight.covariance_px2 + by_point @ covariances_mm2 @ by_point.transpose(0, 2, 1)
-    return np.sqrt(np.einsum("ni,nij,nj->n", off, np.linalg.inv(doubts), off))
+    return np.asarray(np.sqrt(np.einsum("ni,nij,nj->n", off, np.linalg.inv(doubts), off)))
 
 
 def _beyond(sight: Sight, plan: Sequence[PlannedLandmark], placed: Sequence[Array]) -> bool:

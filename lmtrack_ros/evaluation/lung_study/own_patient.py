@@ -52,9 +52,7 @@ class _Arm(NamedTuple):
     from_weights: bool
 
 
-_OF_ONE: Mapping[str, _Arm] = MappingProxyType(
-    {"on his own breaths": _Arm(PATIENT, False), "on others, then on his own": _Arm(PATIENT, True)}
-)
+_OF_ONE: Mapping[str, _Arm] = MappingProxyType({"on his own breaths": _Arm(PATIENT, False)})
 
 _OF_SUB_GROUPS: Mapping[str, _Arm] = MappingProxyType(
     {
@@ -66,7 +64,7 @@ _OF_SUB_GROUPS: Mapping[str, _Arm] = MappingProxyType(
 
 
 def conduct_patient(order: Order) -> Path:
-    """Train networks for one patient and score them on his other breaths; returns the page.
+    """Train a network for one patient and score it on his other breaths; returns the page.
 
     Raises:
         UserError: recordings were ordered, there are no such weights, or a folder cannot be used.
