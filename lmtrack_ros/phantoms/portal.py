@@ -6,7 +6,8 @@ are those of LandmarkNet: spinous processes, tracheal bifurcation and sternal (L
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -23,14 +24,15 @@ from lmtrack_ros.phantoms.xray.projector import Picture, Projector, projection_g
 from lmtrack_ros.phantoms.xray.radiograph import Detector, Display
 from lmtrack_ros.phantoms.xray.thorax import MEGAVOLT, PLANNING, thorax
 
-_SIZE_PX = 384
-_PIXEL_MM = 1.2
+SIZE_PX = 384
+PIXEL_MM = 1.2  # at the detector
 _VOXEL_MM = 1.6
 _CHEST_MM = (2.0, 8.0)
 _SHIFT_MM = 10.0
 _TILT_DEG = 3.0
 _LEAKAGE = 0.015  # through the jaws
 _PENUMBRA_MM = 2.5
+_IN_FIELD = 0.5  # of the open beam
 _HORNS = 0.06  # how much more beam there is at 150 mm from the axis
 _SPINOUS_PROCESSES = tuple(f"spinous_process_T{i}" for i in range(4, 9))
 _LANDMARKS = {
@@ -38,6 +40,7 @@ _LANDMARKS = {
     90.0: (*_SPINOUS_PROCESSES, "tracheal_bifurcation", "sternal_angle"),
 }
 """Those that show, by gantry angle."""
+LANDMARK_NAMES = _LANDMARKS[90.0]
 _AS_PLANNED = BodyState(np.zeros(3), 0.0, 0.0)
 
 
@@ -100,29 +103,67 @@ class PortalPhantom(Phantom):
     def __init__(self, parameters: PhantomParameters) -> None:
         self._preset = preset = preset_of(parameters, PRESETS)
         geometry = projection_geometry(
-            Modality.PORTAL, _SIZE_PX, _PIXEL_MM, preset.gantry_deg, Mount(parameters.mount)
+            Modality.PORTAL, SIZE_PX, PIXEL_MM, preset.gantry_deg, Mount(parameters.mount)
         )
         super().__init__("portal", geometry, preset, parameters)
+        self._mount = Mount(parameters.mount)
         rng = np.random.default_rng((parameters.seed, 3))
         beam = PLANNING if preset.is_reference else MEGAVOLT
         if preset.is_real:
-            body = ct_chest(rng, beam, _CHEST_MM)
+            self._patient = ct_chest(rng, beam, _CHEST_MM)
         else:
-            body = thorax(rng, beam, _CHEST_MM, _VOXEL_MM, arms_raised=True)
+            self._patient = thorax(rng, beam, _CHEST_MM, _VOXEL_MM, arms_raised=True)
         rng = np.random.default_rng((parameters.seed, 4))
         shift_mm = rng.uniform(-_SHIFT_MM, _SHIFT_MM, 3)
         tilt_rad = np.radians(rng.uniform(-_TILT_DEG, _TILT_DEG, 3))
         self.setup_error = frames.isocenter_from_table_top(shift_mm, tilt_rad)
-        placed = np.eye(4) if preset.is_reference else self.setup_error
-        self._body = body.placed(placed)
-        self._projector = Projector(self._body.deformation, geometry, _SIZE_PX, placed)
-        self._layers = [self._projector.cut(layer) for layer in (body.organs, body.wall, body.lump())]
+        self._set_up(np.eye(4) if preset.is_reference else self.setup_error)
         self._beam = _beam(geometry.plane_spacing_mm[0], rng)
+
+    def posed(self, gantry_deg: float, placed: Array) -> "PortalPhantom":
+        """Return the same patient under the same beam, lying otherwise, seen from the front or the left.
+
+        Args:
+            gantry_deg: 0 or 90.
+            placed: (4, 4) rigid transform in isocenter from where the patient is planned to where he lies.
+        """
+        other = copy(self)
+        other._preset = replace(self._preset, gantry_deg=gantry_deg)
+        other.geometry = projection_geometry(Modality.PORTAL, SIZE_PX, PIXEL_MM, gantry_deg, self._mount)
+        other.info = replace(self.info, geometry=other.geometry)
+        other.setup_error = placed
+        other._set_up(placed)
+        return other
+
+    def with_field(self, number: int) -> "PortalPhantom":
+        """Return the same patient in another field between the jaws; each number is another one."""
+        other = copy(self)
+        other._beam = _beam(self.geometry.plane_spacing_mm[0], np.random.default_rng((self._seed, 8, number)))
+        return other
+
+    def _set_up(self, placed: Array) -> None:
+        patient = self._patient
+        self._body = patient.placed(placed)
+        self._projector = Projector(patient.deformation, self.geometry, SIZE_PX, placed)
+        self._layers = [
+            self._projector.cut(layer) for layer in (patient.organs, patient.wall, patient.lump())
+        ]
 
     def positions_mm(self, time_s: float) -> Mapping[str, Array]:
         """Return the (3,) position of the landmarks that show, the couch at zero, in isocenter, mm."""
         placed = self._body.positions_mm(self._state(time_s))
         return {name: placed[name] for name in _LANDMARKS[self._preset.gantry_deg]}
+
+    def shown_px(self, time_s: float, couch_mm: Array) -> Mapping[str, Array]:
+        """Return the (2,) column and row of the landmarks inside image and field, the couch at (3,) mm."""
+        shown = {}
+        for name, position_mm in self.positions_mm(time_s).items():
+            uv_px = np.array(self.pixel(position_mm + couch_mm))
+            column, row = np.rint(uv_px).astype(int)
+            inside = 0 <= column < SIZE_PX and 0 <= row < SIZE_PX
+            if inside and (self._preset.is_reference or self._beam[row, column] > _IN_FIELD):
+                shown[name] = uv_px
+        return shown
 
     def _state(self, time_s: float) -> BodyState:
         return _AS_PLANNED if self._preset.is_reference else BodyState.at(self.motion, time_s)
@@ -139,7 +180,7 @@ class PortalPhantom(Phantom):
 
 def _beam(pixel_mm: float, rng: np.random.Generator) -> Picture:
     """Return the (H, W) open beam: the field between the jaws, brighter off the axis."""
-    at_mm = (np.arange(_SIZE_PX) - (_SIZE_PX - 1) / 2) * pixel_mm
+    at_mm = (np.arange(SIZE_PX) - (SIZE_PX - 1) / 2) * pixel_mm
     left, right, top, bottom = rng.uniform(105.0, 145.0, 4)
     across = ((at_mm > -left) & (at_mm < right)).astype(np.float32)
     along = ((at_mm > -top) & (at_mm < bottom)).astype(np.float32)
