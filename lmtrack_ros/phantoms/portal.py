@@ -170,7 +170,9 @@ class PortalPhantom(Phantom):
 
     def _image(self, time_s: float, couch_mm: Array) -> NDArray[np.uint8]:
         state = self._state(time_s)
-        integrals = sum(self._projector.project(layer, state, couch_mm) for layer in self._layers)
+        integrals = np.sum(
+            [self._projector.project(layer, state, couch_mm) for layer in self._layers], axis=0
+        )
         pixel_mm = self.geometry.plane_spacing_mm[0]
         if self._preset.is_reference:
             return _PLANNED_DISPLAY.grey(_COMPUTED.expose(integrals, pixel_mm, self._noise(time_s)))
@@ -186,4 +188,4 @@ def _beam(pixel_mm: float, rng: np.random.Generator) -> Picture:
     along = ((at_mm > -top) & (at_mm < bottom)).astype(np.float32)
     field = cv2.GaussianBlur(np.outer(along, across), (0, 0), _PENUMBRA_MM / pixel_mm)
     horns = 1.0 + _HORNS * np.minimum(np.hypot(at_mm[:, None], at_mm) / 150.0, 1.0)
-    return ((_LEAKAGE + (1.0 - _LEAKAGE) * field) * horns).astype(np.float32)
+    return np.asarray((_LEAKAGE + (1.0 - _LEAKAGE) * field) * horns, np.float32)

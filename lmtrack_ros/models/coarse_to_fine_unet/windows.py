@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
+from lmtrack_ros.models.appearance import shown_otherwise, uniform
 from lmtrack_ros.models.grey import from_bytes, scaled, to_bytes
 from lmtrack_ros.models.sampling import places, rotation, sample
 from lmtrack_ros.models.views import View
@@ -19,9 +19,6 @@ _CARRIED_SHARE, _CARRIED, _CARRIED_FRAMES = 0.3, 0.06, (6.0, 16.0)
 """Of the windows, in which a couch carries the patient; how far, in sides of the image; frames to and fro."""
 _TUMOUR_SHARE, _OFF_CENTRE = 0.8, 0.35
 """Of the parts, that are cut out round the tumour; how far from their middle it may lie, in their sides."""
-_GAMMA, _CONTRAST, _BRIGHTNESS = (0.7, 1.4), (0.7, 1.3), 0.15
-_NEGATIVE_SHARE = 0.15
-_NOISE = 0.02
 _INSIDE = 0.5
 """Of a pixel, what must be in the mask for it to be."""
 
@@ -90,7 +87,7 @@ def draw(clips: Sequence[Clip], count: int, length: int, side: int, device: torc
         window = chosen.window(int(torch.randint(chosen.starts(length), ())), length)
         seen, shown = (part.to(device) for part in window)
         seen, shown = _moved(seen, shown, side)
-        frames.append(_shown_otherwise(seen))
+        frames.append(shown_otherwise(seen))
         masks.append(shown)
     return Windows(torch.stack(frames), torch.stack(masks)[:, :, None])
 
@@ -121,10 +118,10 @@ def _moved(frames: Tensor, masks: Tensor, side: int) -> tuple[Tensor, Tensor]:
     All alike, unless a couch carries the patient through the picture.
     """
     device = frames.device
-    angle = torch.deg2rad(_uniform(-_ROTATION_DEG, _ROTATION_DEG, device))
+    angle = torch.deg2rad(uniform(-_ROTATION_DEG, _ROTATION_DEG, device))
     flip = torch.where(torch.rand((), device=device) < 0.5, -1.0, 1.0)
     mirror = torch.diag(torch.stack([flip, torch.ones_like(flip)]))
-    matrix = rotation(angle) @ mirror / _uniform(*_SCALE, device)
+    matrix = rotation(angle) @ mirror / uniform(*_SCALE, device)
     grid = places(matrix, _middle(masks, side) + _carried_px(frames), side)
     return sample(frames, grid), (sample(masks, grid) >= _INSIDE).float()
 
@@ -137,22 +134,5 @@ def _carried_px(frames: Tensor) -> Tensor:
     # mostly along the body, as breathing is
     reach_px = frames.shape[-1] * _CARRIED * torch.tensor([0.3, 1.0], device=device)
     reach_px = reach_px * (2 * torch.rand(2, device=device) - 1)
-    turns = torch.arange(count, device=device)[:, None] / _uniform(*_CARRIED_FRAMES, device)
+    turns = torch.arange(count, device=device)[:, None] / uniform(*_CARRIED_FRAMES, device)
     return reach_px * torch.sin(2 * torch.pi * (turns + torch.rand((), device=device)))
-
-
-def _shown_otherwise(frames: Tensor) -> Tensor:
-    """Return (N, S, S) grey values as another imager and screen would show them."""
-    device = frames.device
-    if torch.rand(()) < _NEGATIVE_SHARE:
-        frames = 1 - frames
-    frames = frames.clamp(min=1e-4) ** _uniform(*_GAMMA, device)
-    frames = (frames - 0.5) * _uniform(*_CONTRAST, device) + 0.5 + _uniform(-_BRIGHTNESS, _BRIGHTNESS, device)
-    if torch.rand(()) < 0.5:
-        frames = functional.avg_pool2d(frames[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
-    frames = frames + torch.rand((), device=device) * _NOISE * torch.randn_like(frames)
-    return frames.clamp(0.0, 1.5)
-
-
-def _uniform(low: float, high: float, device: torch.device) -> Tensor:
-    return low + (high - low) * torch.rand((), device=device)
