@@ -17,7 +17,7 @@ class CoarseToFineUnetConfiguration(Configuration):
         128, "side of the parts of images that are learnt from in turn with whole ones, px", minimum=16
     )
     whole_share: float = parameter(0.3, "of the batches, that show whole images", minimum=0.0, maximum=1.0)
-    frames: int = parameter(3, "successive ones in a window to learn from, section 3.1.1", minimum=2)
+    frames: int = parameter(5, "successive ones in a window to learn from, section 3.1.1", minimum=2)
     step_s: float = parameter(0.5, "between two of them, s; section 4.1", minimum=0.01, maximum=5.0)
     levels: int = parameter(7, "of the first U-Net, section 3.1.3", minimum=1, maximum=9)
     refinement_levels: int = parameter(5, "of the second, section 3.1.3", minimum=1, maximum=9)
@@ -41,13 +41,13 @@ class CoarseToFineUnetConfiguration(Configuration):
     fixed_levels: int = parameter(
         0, "of both U-Nets, from the bottom up, that stay as they were at first", minimum=0, maximum=9
     )
-    windows_per_step: int = parameter(7, "in a batch of parts; as many pixels in one of wholes", minimum=1)
+    windows_per_step: int = parameter(4, "in a batch of parts; as many pixels in one of wholes", minimum=1)
     steps_per_epoch: int = parameter(400, "rounds of generator steps and a critic step", minimum=1)
-    learning_rate: float = parameter(1e-3, "of Adam, at first", minimum=0.0)
-    critic_learning_rate: float = parameter(5e-4, "likewise, for the critic", minimum=0.0)
-    decay: float = parameter(0.83, "factor of the learning rate after each epoch", minimum=0.0, maximum=1.0)
+    learning_rate: float = parameter(1.5e-3, "of Adam, at first", minimum=0.0)
+    critic_learning_rate: float = parameter(1e-4, "likewise, for the critic", minimum=0.0)
+    decay: float = parameter(0.86, "factor of the learning rate after each epoch", minimum=0.0, maximum=1.0)
     mean_steps: int = parameter(
-        500, "about how many of the generator's last, whose weights in the mean are the network's", minimum=1
+        1, "about how many of the generator's last, whose weights in the mean are the network's", minimum=1
     )
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class CoarseToFineUnetConfiguration(Configuration):
 
 REALTIME = CoarseToFineUnetConfiguration(epochs=16)
 
-PATIENT = CoarseToFineUnetConfiguration(epochs=10, steps_per_epoch=200, decay=0.75)
+PATIENT = CoarseToFineUnetConfiguration(epochs=10, steps_per_epoch=200, decay=0.75, mean_steps=200)
 """One patient's own cases, section 4.3: few, and alike."""
 
 FINETUNE = CoarseToFineUnetConfiguration(
@@ -72,6 +72,6 @@ FINETUNE = CoarseToFineUnetConfiguration(
 PAPER = CoarseToFineUnetConfiguration(
     epochs=200, part_px=256, frames=10, windows_per_step=4, channels=64, most_channels=512,
     critic_channels=64, gan_weight=1.0, entropy_weight=0.0, learning_rate=2e-4, critic_learning_rate=2e-4,
-    decay=1.0, mean_steps=1,
+    decay=1.0,
 )  # fmt: skip
 """Sizes that the paper does not say are those of DCGAN and pix2pix, on which it builds."""

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from lmtrack_ros.models.coarse_to_fine_unet.agreement import FOUND, Agreement, agreement, figures
-from lmtrack_ros.models.coarse_to_fine_unet.candidates import largest
 from lmtrack_ros.models.coarse_to_fine_unet.configuration import CoarseToFineUnetConfiguration
 from lmtrack_ros.models.coarse_to_fine_unet.critic import Critic
 from lmtrack_ros.models.coarse_to_fine_unet.generator import NOTHING, Generator, Prediction, triples
@@ -153,7 +152,7 @@ class CoarseToFineUnetTrainee(Trainee):
             schedule.step()
 
     def validate(self) -> Mapping[str, float]:
-        """Return how the largest parts agree with the masks of the validation set, sequences seen at once."""
+        """Return how the masks of the validation set agree with the true ones, each sequence seen at once."""
         return self._measured(Part.VALIDATION, self._outputs)
 
     def scores(self) -> Mapping[str, float]:
@@ -167,7 +166,7 @@ class CoarseToFineUnetTrainee(Trainee):
         empty: list[float] = []
         for clip in self._clips[part]:
             frames, masks = clip.window(0, len(clip.frames))
-            found = largest(found_in(frames))
+            found = found_in(frames)
             shown = masks.flatten(1).any(1)
             empty += (found[~shown] > FOUND).flatten(1).any(1).float().tolist()
             every.append(agreement(found[shown], masks[shown], clip.spacing_mm))
