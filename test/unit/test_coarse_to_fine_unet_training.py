@@ -202,7 +202,7 @@ def test_network_is_the_mean_of_the_last_steps(made: Any) -> None:
     def some(weights: Any) -> Any:
         return next(iter(weights.parameters())).detach().clone()
 
-    trainee = made(generator_steps=1)
+    trainee = made(generator_steps=1, mean_steps=500)
     trainee.begin_from({name: w + 0.01 for name, w in trainee.network.state_dict().items()}, "weights")
     assert torch.equal(some(trainee.network), some(trainee.stateful()["taught"]))
     taught = []

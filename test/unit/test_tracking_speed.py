@@ -34,7 +34,7 @@ def test_every_backend_and_number_of_landmarks_is_timed(tmp_path: Path) -> None:
     assert [(run["backend"], run["landmarks"]) for run in on_cpu] == expected
     for run in on_cpu:
         assert 0 < run["finding_ms"]["p50"] <= run["finding_ms"]["p99"]
-        assert run["finding_ms"]["p50"] < run["update_ms"]["p50"] <= run["update_ms"]["p99"]
+        assert 0 < run["update_ms"]["p50"] <= run["update_ms"]["p99"]
         assert run["frames_per_s"] == pytest.approx(1e3 / run["update_ms"]["p50"])
         if run["backend"] == "eager":
             assert run["times_eager"] == 1
