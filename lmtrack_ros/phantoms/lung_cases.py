@@ -5,12 +5,10 @@ They are those of the study of coarse-to-fine tumour localisation, section 4.
 A patient is a seed. The tumours of one patient and breathing are projected into the same chest.
 """
 
-import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.phantoms.fluoroscopy import FluoroscopyPhantom
+from lmtrack_ros.phantoms.kept import keep, name_of
 from lmtrack_ros.phantoms.phantom import PhantomParameters
 
 # to be raised when the pictures change: what is kept is then made anew
@@ -127,7 +126,6 @@ def _render(chest: FluoroscopyPhantom, cases: Sequence[Case], folder: Path) -> N
                 if phantom.tumor is not None:
                     height_mm[number].append(phantom.positions_mm(time_s)["tumor"][1])
                     hidden[number].append(phantom.hidden(time_s))
-    folder.mkdir(parents=True, exist_ok=True)
     for number, case in enumerate(cases):
         tumor = seen[number].tumor
         over = {name: np.mean([one[name] for one in hidden[number]]) for name in (hidden[number] or [{}])[0]}
@@ -139,15 +137,11 @@ def _render(chest: FluoroscopyPhantom, cases: Sequence[Case], folder: Path) -> N
             "travel_mm": np.ptp(height_mm[number] or [0.0]),
             "hidden": json.dumps(over),
         }
-        handle, partial = tempfile.mkstemp(dir=folder, suffix=".partial")
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **content)
-        os.replace(partial, _file(folder, case))
+        keep(_file(folder, case), partial(np.savez, **content))
 
 
 def _file(folder: Path, case: Case) -> Path:
-    said = json.dumps([_VERSION, asdict(case)], sort_keys=True)
-    return folder / f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.npz"
+    return folder / f"{name_of(_VERSION, asdict(case))}.npz"
 
 
 def _read(path: Path) -> Pictures:

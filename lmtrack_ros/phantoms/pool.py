@@ -1,7 +1,5 @@
 """A cached pool of rendered sequences, to train from when rendering is the bottleneck."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.phantoms import PhantomParameters, open_phantom
+from lmtrack_ros.phantoms.kept import name_of
 
 # to be raised when a phantom's pictures change: an old pool is then made anew
 _VERSION = 2
@@ -98,10 +97,7 @@ class Pool:
             on_sequence()
 
     def _key(self, parameters: PhantomParameters) -> str:
-        said = json.dumps(
-            [_VERSION, self.modality, self.frames, self.with_masks, asdict(parameters)], sort_keys=True
-        )
-        return hashlib.sha256(said.encode()).hexdigest()[:24]
+        return name_of(_VERSION, self.modality, self.frames, self.with_masks, asdict(parameters))
 
     def _render(self, parameters: PhantomParameters, folder: Path) -> None:
         phantom = open_phantom(self.modality, parameters)

@@ -4,12 +4,9 @@ A patient is a seed: one anatomy, in poses that differ in the place of the plann
 error, in the breath and in the field between the jaws.
 """
 
-import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +17,7 @@ from lmtrack_ros.core import frames
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
+from lmtrack_ros.phantoms.kept import keep, name_of
 from lmtrack_ros.phantoms.phantom import PhantomParameters
 from lmtrack_ros.phantoms.portal import LANDMARK_NAMES, PIXEL_MM, SIZE_PX, PortalPhantom
 from lmtrack_ros.phantoms.xray.projector import projection_geometry
@@ -98,7 +96,7 @@ def load(
         path = _file(folder, patient)
         if not path.is_file():
             try:
-                _keep(_rendered(patient), path)
+                keep(path, partial(np.savez_compressed, **vars(_rendered(patient))))
             except OSError as error:
                 raise UserError(f"cannot keep rendered radiographs in {folder}: {error}") from error
         with np.load(path) as kept:
@@ -122,6 +120,7 @@ def _rendered(patient: int) -> Radiographs:
             )
             for view in VIEWS
         ]
+        positions = seen[-1].positions_mm(0.0)
         for pose in range(POSES // _TURNS):
             isocentre_mm = rng.uniform(-1.0, 1.0, 3) * _ISOCENTRE_MM
             shift_mm = rng.uniform(-_SHIFT_MM, _SHIFT_MM, 3)
@@ -139,7 +138,6 @@ def _rendered(patient: int) -> Radiographs:
             images.append(np.stack([one.image() for one in pictures]))
             uv_px.append(np.stack([one.uv_px() for one in pictures]))
             errors.append(frames.rigid(turned[:3, :3], shift_mm))
-            positions = seen[-1].positions_mm(0.0)
             planned.append(np.stack([positions[name] + isocentre_mm for name in LANDMARK_NAMES]))
     return Radiographs(np.stack(images), np.stack(uv_px), np.stack(errors), np.stack(planned))
 
@@ -161,14 +159,5 @@ def _turned(rng: np.random.Generator, most_deg: float) -> Array:
     return frames.isocenter_from_table_top(np.zeros(3), np.radians(rng.uniform(-most_deg, most_deg, 3)))
 
 
-def _keep(radiographs: Radiographs, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    with os.fdopen(handle, "wb") as file:
-        np.savez_compressed(file, **vars(radiographs))
-    os.replace(partial, path)
-
-
 def _file(folder: Path, patient: int) -> Path:
-    said = json.dumps([_VERSION, patient, POSES, _TURNS])
-    return folder / f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.npz"
+    return folder / f"{name_of(_VERSION, patient, POSES, _TURNS)}.npz"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lmtrack_ros.configuration import cache_directory
 from lmtrack_ros.models.coarse_to_fine_unet.agreement import FOUND, Agreement, agreement
-from lmtrack_ros.models.coarse_to_fine_unet.candidates import largest
+from lmtrack_ros.models.coarse_to_fine_unet.candidates import candidates
 from lmtrack_ros.models.coarse_to_fine_unet.generator import Generator, triples
 from lmtrack_ros.models.coarse_to_fine_unet.stream import advanced, nothing_yet
 from lmtrack_ros.models.coarse_to_fine_unet.windows import Clip, clip
@@ -69,7 +69,7 @@ def _scored(generator: Generator, case: Case, pictures: Pictures, one: Clip) -> 
     for frame in torch.cat([frames, frames]):
         output, seen = advanced(generator, seen, frame[None])
         outputs.append(output[0])
-    window, newest = largest(window), largest(torch.stack(outputs[case.frames :]))
+    window, newest = _largest(window), _largest(torch.stack(outputs[case.frames :]))
     of_window = agreement(window, masks, one.spacing_mm)
     middle = int(np.argsort(of_window.iou)[case.frames // 2])
     return Score(
@@ -79,3 +79,12 @@ def _scored(generator: Generator, case: Case, pictures: Pictures, one: Clip) -> 
         agreement(newest, masks, one.spacing_mm),
         (frames[middle], masks[middle] > FOUND, window[middle] > FOUND),
     )
+
+
+def _largest(outputs: Tensor) -> Tensor:
+    """Return the largest part of each of (N, S, S) outputs; nothing where there is none."""
+    kept = torch.zeros_like(outputs)
+    for number, output in enumerate(outputs):
+        for best in candidates(output.numpy())[:1]:
+            kept[number] = torch.from_numpy(best.output)
+    return kept

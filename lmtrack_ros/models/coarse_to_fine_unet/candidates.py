@@ -4,9 +4,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lmtrack_ros.models.coarse_to_fine_unet.agreement import FOUND
 
@@ -48,15 +46,6 @@ def candidates(output: Grey) -> list[Candidate]:
         if part.max() > FOUND and part.sum() >= _LEAST_PX:
             found.append(_candidate(part, output))
     return sorted(found, key=lambda one: -one.area_px)
-
-
-def largest(outputs: Tensor) -> Tensor:
-    """Return the largest candidate's own part of each of (N, S, S) outputs; nothing where there is none."""
-    kept = torch.zeros_like(outputs)
-    for number, output in enumerate(outputs):
-        for best in candidates(output.numpy())[:1]:
-            kept[number] = torch.from_numpy(best.output)
-    return kept
 
 
 def _candidate(part: Grey, output: Grey) -> Candidate:

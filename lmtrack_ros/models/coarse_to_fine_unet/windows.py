@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lmtrack_ros.models.appearance import shown_otherwise, uniform
+from lmtrack_ros.models.appearance import seen_otherwise, shown_otherwise, uniform
 from lmtrack_ros.models.grey import from_bytes, scaled, to_bytes
-from lmtrack_ros.models.sampling import places, rotation, sample
+from lmtrack_ros.models.sampling import places, sample
 from lmtrack_ros.models.views import View
 
 _SCALE, _ROTATION_DEG, _SHIFT = (0.75, 1.4), 8.0, 0.08
@@ -118,10 +118,7 @@ def _moved(frames: Tensor, masks: Tensor, side: int) -> tuple[Tensor, Tensor]:
     All alike, unless a couch carries the patient through the picture.
     """
     device = frames.device
-    angle = torch.deg2rad(uniform(-_ROTATION_DEG, _ROTATION_DEG, device))
-    flip = torch.where(torch.rand((), device=device) < 0.5, -1.0, 1.0)
-    mirror = torch.diag(torch.stack([flip, torch.ones_like(flip)]))
-    matrix = rotation(angle) @ mirror / uniform(*_SCALE, device)
+    matrix = seen_otherwise(_ROTATION_DEG, _SCALE, device)
     grid = places(matrix, _middle(masks, side) + _carried_px(frames), side)
     return sample(frames, grid), (sample(masks, grid) >= _INSIDE).float()
 

@@ -12,13 +12,11 @@ from torch import Tensor, nn
 from lmtrack_ros.inference.engine import prepare
 from lmtrack_ros.inference.parameters import InferenceParameters
 from lmtrack_ros.models.grey import scaled
+from lmtrack_ros.models.landmark_net import APART_PX
 from lmtrack_ros.models.landmark_net.heat_maps import Peak, peaks
 from lmtrack_ros.models.landmark_net.network import LandmarkNet
 from lmtrack_ros.models.loading import load_network
 from lmtrack_ros.models.views import View
-
-APART_PX = 12.0
-"""How far two landmarks of a kind are apart at least, pixels of the network's square."""
 
 _MODEL = "landmark_net"
 _TOLERANCE = 0.02

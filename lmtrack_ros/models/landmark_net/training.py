@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lmtrack_ros.models.appearance import shown_otherwise, uniform
+from lmtrack_ros.models.appearance import seen_otherwise, shown_otherwise
 from lmtrack_ros.models.grey import from_bytes
-from lmtrack_ros.models.landmark_net import KINDS
+from lmtrack_ros.models.landmark_net import APART_PX, KINDS, LEAST_HEIGHT
 from lmtrack_ros.models.landmark_net.configuration import LandmarkNetConfiguration
 from lmtrack_ros.models.landmark_net.correctness import CORRECT_PX, Correctness, Matches, correctness, matches
 from lmtrack_ros.models.landmark_net.heat_maps import peaks
@@ -19,11 +19,8 @@ from lmtrack_ros.models.landmark_net.network import LandmarkNet
 from lmtrack_ros.models.landmark_net.populations import Radiographs, radiographs
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.precision import Precision
-from lmtrack_ros.models.sampling import places, rotation, sample
+from lmtrack_ros.models.sampling import places, sample
 from lmtrack_ros.models.trainee import Gathered, Stateful, Trainee, unseen
-
-LEAST, APART_PX = 0.3, 12.0
-"""Height of a peak that is a landmark; how far two of a kind are apart, px of 384."""
 
 _SCALE, _ROTATION_DEG, _SHIFT = (0.85, 1.18), 8.0, 0.08
 _GREATEST_GRADIENT = 5.0
@@ -102,21 +99,17 @@ class LandmarkNetTrainee(Trainee):
             said |= {f"{kind}_pck": correct[kind], f"{kind}_px": one.mean_px, f"{kind}_false": one.false}
         return said
 
-    @torch.no_grad()
     def picture(self) -> NDArray[np.uint8]:
         """Return images with landmarks where they are (crosses) and where they are found (rings)."""
         of = self._radiographs[Part.VALIDATION]
         chosen = torch.linspace(0, len(of) - 1, _PICTURED).long()
-        maps = self._maps(of, chosen.tolist())
+        maps = _maps(self.network, of, chosen.tolist())
         return np.hstack(
             [
                 _pictured(of.images[number], of.places_px[number], maps[i], self.configuration)
                 for i, number in enumerate(chosen.tolist())
             ]
         )
-
-    def _maps(self, of: Radiographs, chosen: Sequence[int]) -> NDArray[np.float32]:
-        return _maps(self.network, of, chosen)
 
     def split(self) -> Mapping[str, str]:
         """Return what is in each part."""
@@ -137,10 +130,7 @@ def drawn(of: Radiographs, count: int, device: torch.device) -> tuple[Tensor, Te
     for number in torch.randint(len(of), (count,)).tolist():
         grey = from_bytes(of.images[number]).to(device)
         side = grey.shape[-1]
-        angle = torch.deg2rad(uniform(-_ROTATION_DEG, _ROTATION_DEG, device))
-        flip = torch.where(torch.rand((), device=device) < 0.5, -1.0, 1.0)
-        mirror = torch.diag(torch.stack([flip, torch.ones_like(flip)]))
-        matrix = rotation(angle) @ mirror / uniform(*_SCALE, device)
+        matrix = seen_otherwise(_ROTATION_DEG, _SCALE, device)
         middle = (side - 1) / 2 + side * _SHIFT * (2 * torch.rand(2, device=device) - 1)
         seen = sample(grey[None], places(matrix, middle, side)[None])
         images.append(shown_otherwise(seen))
@@ -159,7 +149,7 @@ def found_in(network: LandmarkNet, of: Radiographs, chosen: Sequence[int]) -> Ma
         some = list(chosen[first : first + _AT_ONCE])
         for number, maps in zip(some, _maps(network, of, some), strict=True):
             for kind, found, true in zip(KINDS, maps, of.places_px[number].numpy(), strict=True):
-                shown = peaks(found, c.map_stride, c.sigma_px, LEAST, APART_PX)
+                shown = peaks(found, c.map_stride, c.sigma_px, LEAST_HEIGHT, APART_PX)
                 at = np.array([one.uv_px for one in shown]).reshape(-1, 2)
                 real = true[np.isfinite(true).all(-1)].astype(float)
                 every[kind].append(matches(real, at, 2 * CORRECT_PX))
@@ -184,7 +174,7 @@ def _pictured(
             if at.isfinite().all():
                 middle = tuple(at.round().int().tolist())
                 cv2.drawMarker(picture, middle, colour, cv2.MARKER_CROSS, 7, 1, cv2.LINE_AA)
-        for peak in peaks(maps[kind], c.map_stride, c.sigma_px, LEAST, APART_PX):
+        for peak in peaks(maps[kind], c.map_stride, c.sigma_px, LEAST_HEIGHT, APART_PX):
             middle = tuple(np.rint(peak.uv_px).astype(int).tolist())
             cv2.circle(picture, middle, 5, colour, 1, cv2.LINE_AA)
     return np.asarray(picture, np.uint8)
