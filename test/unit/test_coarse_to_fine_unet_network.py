@@ -24,8 +24,8 @@ from lmtrack_ros.models.coarse_to_fine_unet.generator import (  # noqa: E402
     triples,
     widths,
 )
-from lmtrack_ros.models.coarse_to_fine_unet.recurrence import BothWays, ConvLstm  # noqa: E402
-from lmtrack_ros.models.coarse_to_fine_unet.stream import advanced, nothing_yet  # noqa: E402
+from lmtrack_ros.models.coarse_to_fine_unet.recurrence import BothWays, ConvLstm, Recurrent  # noqa: E402
+from lmtrack_ros.models.coarse_to_fine_unet.stream import FADING, advanced, nothing_yet  # noqa: E402
 
 TINY = CoarseToFineUnetConfiguration(
     image_px=32, part_px=16, levels=4, refinement_levels=3, channels=4, most_channels=16, critic_levels=2
@@ -138,7 +138,10 @@ def streamed(made: Generator, frames: Sequence[Tensor], late: int) -> Iterator[T
             seen = [torch.stack(three, 1) for three in zip([before, *window], window, after, strict=False)]
             prediction = made(torch.stack(seen, 1), memories)
             memories = Memories(
-                *({level: s.after(0) for level, s in memory.items()} for memory in prediction.memories)
+                *(
+                    {level: Recurrent(s.hidden[:, 0], FADING * s.cell[:, 0]) for level, s in memory.items()}
+                    for memory in prediction.memories
+                )
             )
         yield torch.sigmoid(prediction.refined[:, 1, 0])
 
@@ -156,6 +159,20 @@ def test_new_frame_costs_a_short_window_and_comes_out_as_the_whole_stream(
             output, seen = advanced(made, seen, frame)
             torch.testing.assert_close(output, whole, atol=1e-5, rtol=0.0)
     assert output.std() > 0.01
+
+
+def test_stream_that_stands_still_forgets_how_it_began() -> None:
+    made = generator()
+    with torch.no_grad():
+        for level in made.first.recurrences.values():
+            level.forth.of_input.bias.fill_(4.0)  # every gate open: without fading, cells grow for ever
+        still = torch.rand(1, 32, 32)
+        _, after = advanced(made, nothing_yet(still), still)
+        for _ in range(20):
+            before = after
+            _, after = advanced(made, after, still)
+    for old, new in zip(before.memories.coarse.values(), after.memories.coarse.values(), strict=True):
+        torch.testing.assert_close(new.cell, old.cell, atol=1e-3, rtol=0.0)
 
 
 def test_late_output_is_of_an_older_frame() -> None:

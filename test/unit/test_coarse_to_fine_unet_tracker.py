@@ -242,14 +242,20 @@ def test_candidates_are_parts_that_are_found_the_largest_first() -> None:
 
 def test_centroid_is_the_less_certain_the_more_the_network_hesitates() -> None:
     (sure,) = candidates(squares((10, 10, 6, 1.0)))
+    (large,) = candidates(squares((4, 4, 12, 1.0)))
     (fuzzy,) = candidates(squares((10, 10, 6, 0.8)))
     (elsewhere,) = candidates(squares((10, 10, 6, 1.0), (10, 26, 6, 0.2)))
-    assert np.allclose(sure.sigma_px, 0.5)
+
+    def floor(area_px: float) -> float:
+        return 0.5**2 + 0.05**2 * 4 * area_px / np.pi
+
+    np.testing.assert_allclose(sure.sigma_px, floor(36) ** 0.5, rtol=1e-5)
+    np.testing.assert_allclose(large.sigma_px, floor(144) ** 0.5, rtol=1e-5)
     assert (fuzzy.sigma_px > sure.sigma_px).all()
     # along columns, where the other place is
     assert elsewhere.sigma_px[0] > 2 * elsewhere.sigma_px[1] > 0
     # by hand: 36 pixels of 0.8 * 0.2 about their own centre, over the square of their area
-    variance = 0.8 * 0.2 * 6 * 2 * (0.5**2 + 1.5**2 + 2.5**2) / (36 * 0.8) ** 2 + 0.5**2
+    variance = 0.8 * 0.2 * 6 * 2 * (0.5**2 + 1.5**2 + 2.5**2) / (36 * 0.8) ** 2 + floor(36 * 0.8)
     np.testing.assert_allclose(fuzzy.sigma_px, variance**0.5, rtol=1e-5)
 
 

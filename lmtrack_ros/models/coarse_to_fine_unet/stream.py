@@ -6,7 +6,9 @@ forth remembers of it then stays. So before every new frame lies a memory of all
 window is the last frame and the new one. An output that may be late is of an older frame; its way back, and
 the window, are longer by as much.
 
-A stream begins as if its first frame had been seen before: still.
+A stream begins as if its first frame had been seen before: still. Its cells fade, for windows to learn from are
+short: over a stream they would grow to what the network never met, and a second part of the picture be taken for
+tumour.
 """
 
 from typing import NamedTuple
@@ -16,6 +18,10 @@ from torch import Tensor
 
 from lmtrack_ros.models.coarse_to_fine_unet.generator import NOTHING, Generator, Memories, triples
 from lmtrack_ros.models.coarse_to_fine_unet.unet import Memory
+
+
+FADING = 0.5
+"""Factor of the cells from one frame of a stream to the next, beside that of equation (3)'s forget gate."""
 
 
 class Seen(NamedTuple):
@@ -49,9 +55,10 @@ def advanced(generator: Generator, seen: Seen, frame: Tensor) -> tuple[Tensor, S
     frames = torch.cat([seen.frames, frame[:, None]], dim=1)
     window = triples(frames)[:, 1:]
     prediction = generator(window, seen.memories, slice(1, 2))
-    memories = Memories(*(_after_first(memory) for memory in prediction.memories))
+    memories = Memories(*(_kept(memory) for memory in prediction.memories))
     return torch.sigmoid(prediction.refined)[:, 0, 0], Seen(frames[:, 1:], memories)
 
 
-def _after_first(memory: Memory) -> Memory:
-    return {level: states.after(0) for level, states in memory.items()}
+def _kept(memory: Memory) -> Memory:
+    first = {level: states.after(0) for level, states in memory.items()}
+    return {level: state._replace(cell=FADING * state.cell) for level, state in first.items()}
