@@ -246,8 +246,8 @@ def test_centroid_is_the_less_certain_the_more_the_network_hesitates() -> None:
     (fuzzy,) = candidates(squares((10, 10, 6, 0.8)))
     (elsewhere,) = candidates(squares((10, 10, 6, 1.0), (10, 26, 6, 0.2)))
 
-    def floor(area_px: float) -> float:
-        return 0.5**2 + 0.05**2 * 4 * area_px / np.pi
+    def floor(pixels: int) -> float:
+        return 0.5**2 + 0.05**2 * 4 * pixels / np.pi
 
     np.testing.assert_allclose(sure.sigma_px, floor(36) ** 0.5, rtol=1e-5)
     np.testing.assert_allclose(large.sigma_px, floor(144) ** 0.5, rtol=1e-5)
@@ -255,7 +255,7 @@ def test_centroid_is_the_less_certain_the_more_the_network_hesitates() -> None:
     # along columns, where the other place is
     assert elsewhere.sigma_px[0] > 2 * elsewhere.sigma_px[1] > 0
     # by hand: 36 pixels of 0.8 * 0.2 about their own centre, over the square of their area
-    variance = 0.8 * 0.2 * 6 * 2 * (0.5**2 + 1.5**2 + 2.5**2) / (36 * 0.8) ** 2 + floor(36 * 0.8)
+    variance = 0.8 * 0.2 * 6 * 2 * (0.5**2 + 1.5**2 + 2.5**2) / (36 * 0.8) ** 2 + floor(36)
     np.testing.assert_allclose(fuzzy.sigma_px, variance**0.5, rtol=1e-5)
 
 

@@ -15,8 +15,8 @@ _SUSPECTED = 0.25
 _LEAST_PX = 4.0
 """A candidate whose pixels' outputs add up to less is none."""
 _FLOOR_PX, _FLOOR_SHARE = 0.5, 0.05
-"""Least standard deviation of a centroid, and what of the diameter is added: an outline may be off to one side by
-more than it hesitates, most of all that of a large tumour, of which ribs and heart hide a part."""
+"""Least standard deviation of a centroid, and what of the diameter is added: an outline may be off to one
+side by more than it hesitates, most of all that of a large tumour, of which ribs and heart hide a part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,7 @@ def _candidate(part: Grey, output: Grey) -> Candidate:
     centroid = np.tensordot(part, places, 2) / area_px
     doubt = (output * (1 - output)).astype(np.float64)
     variance = np.tensordot(doubt, np.square(places - centroid), 2) / area_px**2
-    diameter_px = 2 * np.sqrt(area_px / np.pi)
+    pixels = np.count_nonzero(part)
+    diameter_px = 2 * np.sqrt(pixels / np.pi)
     sigma_px = np.sqrt(variance + _FLOOR_PX**2 + np.square(_FLOOR_SHARE * diameter_px))
-    return Candidate(centroid, sigma_px, area_px, area_px / np.count_nonzero(part), part)
+    return Candidate(centroid, sigma_px, area_px, area_px / pixels, part)

@@ -6,9 +6,9 @@ forth remembers of it then stays. So before every new frame lies a memory of all
 window is the last frame and the new one. An output that may be late is of an older frame; its way back, and
 the window, are longer by as much.
 
-A stream begins as if its first frame had been seen before: still. Its cells fade, for windows to learn from are
-short: over a stream they would grow to what the network never met, and a second part of the picture be taken for
-tumour.
+A stream begins as if its first frame had been seen before: still. Its cells fade, for windows to learn from
+are short: over a stream they would grow to what the network never met, and it would take a second part of the
+picture for tumour.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from lmtrack_ros.models.coarse_to_fine_unet.generator import NOTHING, Generator, Memories, triples
 from lmtrack_ros.models.coarse_to_fine_unet.unet import Memory
-
 
 FADING = 0.5
 """Factor of the cells from one frame of a stream to the next, beside that of equation (3)'s forget gate."""
