@@ -35,5 +35,5 @@ class CoarseToFineUnetParameters:
         0.85, "mean output of the tumour's pixels, of a clear outline nearly 1", minimum=0.25, maximum=1.0
     )
     # of an outline in a projection less is known than of a landmark that was marked
-    trust: Trust = field(default_factory=lambda: Trust(tolerance_mm=4.0))
+    trust: Trust = field(default_factory=lambda: Trust(tolerance_mm=5.0))
     inference: InferenceParameters = field(default_factory=InferenceParameters)
