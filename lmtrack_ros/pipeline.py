@@ -20,6 +20,7 @@ from lmtrack_ros.core.records import (
 )
 from lmtrack_ros.gating.session import Session
 from lmtrack_ros.trackers.follower import Follower
+from lmtrack_ros.trackers.pair_follower import PairFollower
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ class Pipeline:
 
     def __init__(
         self,
-        follower: Follower,
+        follower: Follower | PairFollower,
         marked: MarkedLandmarks,
         session: Session,
         timing: Timing,
@@ -82,7 +83,7 @@ class Pipeline:
         couch: Iterable[CouchStatus] = (),
         calls: Iterable[AuditEntry] = (),
     ) -> Iterator[Step]:
-        """Yield what follows from each frame.
+        """Yield what follows from each frame that is answered.
 
         Args:
             frames: in order of time.
@@ -104,11 +105,14 @@ class Pipeline:
                 started = True
             stamps = self._timing.stamps(frame.stamp_ns)
             if stamps is None:
+                self._follower.pass_by(frame)
                 continue
             while event is not None and event.stamp_ns <= stamps.decided_ns:
                 self._take_up(event)
                 event = next(events, None)
-            yield self._step(replace(frame, received_ns=stamps.received_ns), stamps)
+            step = self._step(replace(frame, received_ns=stamps.received_ns), stamps)
+            if step is not None:
+                yield step
 
     def _take_up(self, event: CouchStatus | AuditEntry) -> None:
         """Let the session know, at the time that it happened, what ticks have seen by then."""
@@ -118,8 +122,11 @@ class Pipeline:
         else:
             self._session.operate(event.action, event.stamp_ns)
 
-    def _step(self, frame: Frame, stamps: LatencyStamps) -> Step:
-        tracked = replace(self._follower.update(frame), stamps=replace(stamps, decided_ns=0))
+    def _step(self, frame: Frame, stamps: LatencyStamps) -> Step | None:
+        found = self._follower.update(frame)
+        if found is None:
+            return None
+        tracked = replace(found, stamps=replace(stamps, decided_ns=0))
         # the live gate gets metres in a message: only what went that way agrees with it to the bit
         landmarks = interface.read_landmark_array(interface.landmark_array(interface.make_plain, tracked))
         answer = self._session.landmarks(landmarks, stamps.decided_ns)

@@ -15,8 +15,8 @@ from lmtrack_ros.pipeline import Pipeline, Timing
 from lmtrack_ros.recording import Recording, is_recording
 from lmtrack_ros.sources import Source, open_source
 from lmtrack_ros.sources.landmarks import marked_landmarks
-from lmtrack_ros.trackers.follower import create_follower
 from lmtrack_ros.trackers.parameters import read_groups, read_section
+from lmtrack_ros.trackers.selection import create_follower
 
 # of a gate that no live run preceded: it has no consumers who could mistake it for another
 _SESSION = 1

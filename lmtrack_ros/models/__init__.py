@@ -8,6 +8,7 @@ from lmtrack_ros.models.model import Configuration, Model
 _MODELS = {
     "attention_mask_rcnn": "lmtrack_ros.models.attention_mask_rcnn:MODEL",
     "coarse_to_fine_unet": "lmtrack_ros.models.coarse_to_fine_unet:MODEL",
+    "landmark_net": "lmtrack_ros.models.landmark_net:MODEL",
     "template_matching": "lmtrack_ros.models.template_matching:MODEL",
 }
 

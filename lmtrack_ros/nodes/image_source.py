@@ -58,7 +58,7 @@ class ImageSource(ManagedNode):
         if p.uri.startswith(PHANTOM_PREFIX):
             self._source = self._phantom = open_phantom(p.uri.removeprefix(PHANTOM_PREFIX), p.phantom)
             # much is made with the first picture: it would come late
-            self._phantom.render(1, 0.0)
+            self._phantom.exposed(1, 0.0)
         else:
             self._source = open_source(
                 p.uri,
@@ -181,15 +181,16 @@ class ImageSource(ManagedNode):
                 return
             began_ns = time.monotonic_ns()
             couch_mm = self._couch_position_mm(stamp_ns)
-            frame = phantom.render(stamp_ns, time_s, couch_mm)
+            frames = phantom.exposed(stamp_ns, time_s, couch_mm)
             # the slowest rendering so far, forgotten slowly
             render_ns = max(time.monotonic_ns() - began_ns, int(0.98 * render_ns))
             if self._sleep_until(self.now_ns, stamp_ns + latency_ns):
                 return
-            truth = phantom.truth(stamp_ns, time_s, couch_mm)
-            self._publish(frame, phantom.landmarks(time_s, couch_mm) if is_first else ())
-            is_first = False
-            self._truth.publish(interface.landmark_array(make, truth))
+            for frame in frames:
+                self._publish(frame, phantom.landmarks(time_s, couch_mm) if is_first else ())
+                is_first = False
+                truth = phantom.truth(frame.stamp_ns, time_s, couch_mm)
+                self._truth.publish(interface.landmark_array(make, truth))
 
     def _play_recorded(self) -> None:
         """Publish each frame when its time has come, restamped to now unless /clock is ours."""

@@ -24,8 +24,8 @@ from lmtrack_ros.ros.lifecycle import ManagedNode, run
 from lmtrack_ros.ros.parameters import reject_unknown
 from lmtrack_ros.ros.synchronizer import time_synchronizer
 from lmtrack_ros.trackers import parameters_class, tracker_names
-from lmtrack_ros.trackers.follower import Follower, create_follower
 from lmtrack_ros.trackers.parameters import TrackerParameters
+from lmtrack_ros.trackers.selection import create_follower
 
 # how many past frames landmarks may still be marked on
 _BUFFERED_FRAMES = 32
@@ -60,11 +60,11 @@ class TrackerNode(ManagedNode):
     def configure(self) -> None:
         """Make the model ready, in a new session."""
         session = secrets.randbits(63) | 1
-        self._follower: Follower = create_follower(self._settings, self._groups, session)
+        self._follower = create_follower(self._settings, self._groups, session)
         self._sole_publisher = SolePublisher()
         self._pending = self._settings.marked
         self._publisher = self.publisher("landmarks")
-        self._counters = Counters(self, lambda: self._counts)
+        self._counters = Counters(self, lambda: {**self._counts, **self._follower.remarks})
 
     def activate(self) -> None:
         """Start to listen and to follow."""
@@ -234,6 +234,8 @@ class TrackerNode(ManagedNode):
 
     def _publish(self, frame: Frame) -> None:
         landmarks = self._follower.update(frame)
+        if landmarks is None:
+            return
         stamps = LatencyStamps(frame.stamp_ns, frame.received_ns, self.now_ns())
         doubled = Reason.SECOND_PUBLISHER if self._sole_publisher.is_doubled else Reason(0)
         answer = replace(landmarks, stamps=stamps, faults=landmarks.faults | doubled)

@@ -53,14 +53,14 @@ class Sample(NamedTuple):
 
 def samples(phantom: Phantom, seconds: float, *, with_masks: bool = True) -> Iterator[Sample]:
     """Yield what a phantom shows at its own rate, the couch at zero; a recording needs no masks."""
-    for index, frame in enumerate(islice(phantom, frame_count(phantom, seconds))):
-        time_s = index / phantom.info.rate_hz
+    for time_s, frames in islice(phantom.exposures(), frame_count(phantom, seconds)):
         masks = phantom.masks(time_s) if with_masks else {}
-        yield Sample(frame, phantom.truth(frame.stamp_ns, time_s), masks, phantom.edges)
+        for frame in frames:
+            yield Sample(frame, phantom.truth(frame.stamp_ns, time_s), masks, phantom.edges)
 
 
 def frame_count(phantom: Phantom, seconds: float) -> int:
-    """Return how many frames a phantom shows in some seconds, at least one."""
+    """Return how many moments a phantom shows in some seconds, at least one."""
     return max(1, round(seconds * phantom.info.rate_hz))
 
 
@@ -143,6 +143,10 @@ def _fill(folder: Path, info: SourceInfo, shown: Iterable[Sample]) -> int:
         table = csv.writer(file, lineterminator="\n")
         for sample in shown:
             image = sample.frame.image
+            if sample.frame.geometry is not info.geometry:
+                raise UserError(
+                    f"a folder cannot hold two views: give a name that ends in {LONE_FILE_SUFFIX}"
+                )
             if not count:
                 suffix = ".png" if image.ndim == 2 and image.dtype in (np.uint8, np.uint16) else ".mha"
                 columns = _COLUMNS if image.ndim == 3 else [c for c in _COLUMNS if c != "z_px"]

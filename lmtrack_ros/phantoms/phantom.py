@@ -117,9 +117,14 @@ class Phantom(ABC):
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield frames without end, the couch at zero."""
+        for _, frames in self.exposures():
+            yield from frames
+
+    def exposures(self) -> Iterator[tuple[float, tuple[Frame, ...]]]:
+        """Yield the phantom's own time, s, and the images of each moment, without end, the couch at zero."""
         for index in count():
             time_s = index / self.info.rate_hz
-            yield self.render(_START_NS + round(time_s * NS_PER_S), time_s)
+            yield time_s, self.exposed(_START_NS + round(time_s * NS_PER_S), time_s)
 
     def close(self) -> None:  # noqa: B027 - nothing is open
         """Nothing to give back."""
@@ -134,6 +139,10 @@ class Phantom(ABC):
         """
         image = self._image(time_s, self._seen_couch_mm(couch_mm))
         return Frame(stamp_ns, image, self.geometry, received_ns=stamp_ns)
+
+    def exposed(self, stamp_ns: int, time_s: float, couch_mm: ArrayLike = (0, 0, 0)) -> tuple[Frame, ...]:
+        """Return all images of one moment, as :meth:`render` does: one, but of an imager with two views."""
+        return (self.render(stamp_ns, time_s, couch_mm),)
 
     def truth(self, stamp_ns: int, time_s: float, couch_mm: ArrayLike = (0, 0, 0)) -> LandmarkSet:
         """Return where every landmark truly is at that moment, in the frame of the geometry."""

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lmtrack_ros.core import frames
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.core.geometry import Modality, Mount
+from lmtrack_ros.core.records import NS_PER_MS, Frame
 from lmtrack_ros.phantoms.deformation import BodyState
 from lmtrack_ros.phantoms.motion import MotionRange
 from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, Preset, preset_of
@@ -23,6 +24,7 @@ from lmtrack_ros.phantoms.xray.chest_ct import ct_chest
 from lmtrack_ros.phantoms.xray.projector import Picture, Projector, projection_geometry
 from lmtrack_ros.phantoms.xray.radiograph import Detector, Display
 from lmtrack_ros.phantoms.xray.thorax import MEGAVOLT, PLANNING, thorax
+from lmtrack_ros.registration.parameters import TARGET
 
 SIZE_PX = 384
 PIXEL_MM = 1.2  # at the detector
@@ -41,6 +43,7 @@ _LANDMARKS = {
 }
 """Those that show, by gantry angle."""
 LANDMARK_NAMES = _LANDMARKS[90.0]
+_LEFT_DEG = 90.0
 _AS_PLANNED = BodyState(np.zeros(3), 0.0, 0.0)
 
 
@@ -53,11 +56,13 @@ class PortalPreset(Preset):
         is_reference: the radiograph computed from the plan, which neither is set up wrong nor breathes;
             else a portal image.
         is_real: the patient is the one real CT, the same for all seeds; else each seed is a patient.
+        is_pair: each moment is seen from the front and from the left, at once but for a millisecond.
     """
 
     gantry_deg: float
     is_reference: bool
     is_real: bool = False
+    is_pair: bool = False
 
 
 _MOTION = MotionRange(peak_to_peak_mm=(6.0, 16.0), anterior_mm=(1.0, 3.0))
@@ -76,6 +81,12 @@ PRESETS = {
     ),
     "kv_90_ct": PortalPreset(
         f"planned radiograph from the left of {_CT}", _RATE_HZ, _MOTION, 90.0, True, True
+    ),
+    "mv_pair": PortalPreset(
+        "portal images from the front and the left by turns", 1.0, _MOTION, 0.0, False, is_pair=True
+    ),
+    "kv_pair": PortalPreset(
+        "planned radiographs from the front and the left by turns", 1.0, _MOTION, 0.0, True, is_pair=True
     ),
 }
 """The first is the default. Portal image and planned radiograph of one seed show one patient."""
@@ -119,6 +130,9 @@ class PortalPhantom(Phantom):
         self.setup_error = frames.isocenter_from_table_top(shift_mm, tilt_rad)
         self._set_up(np.eye(4) if preset.is_reference else self.setup_error)
         self._beam = _beam(geometry.plane_spacing_mm[0], rng)
+        self._from_left: PortalPhantom | None = None
+        if preset.is_pair:
+            self._from_left = self.posed(_LEFT_DEG, self._placed)
 
     def posed(self, gantry_deg: float, placed: Array) -> "PortalPhantom":
         """Return the same patient under the same beam, lying otherwise, seen from the front or the left.
@@ -133,6 +147,7 @@ class PortalPhantom(Phantom):
         other.info = replace(self.info, geometry=other.geometry)
         other.setup_error = placed
         other._set_up(placed)
+        other._from_left = None
         return other
 
     def with_field(self, number: int) -> "PortalPhantom":
@@ -143,6 +158,7 @@ class PortalPhantom(Phantom):
 
     def _set_up(self, placed: Array) -> None:
         patient = self._patient
+        self._placed = placed
         self._body = patient.placed(placed)
         self._projector = Projector(patient.deformation, self.geometry, SIZE_PX, placed)
         self._layers = [
@@ -152,7 +168,15 @@ class PortalPhantom(Phantom):
     def positions_mm(self, time_s: float) -> Mapping[str, Array]:
         """Return the (3,) position of the landmarks that show, the couch at zero, in isocenter, mm."""
         placed = self._body.positions_mm(self._state(time_s))
-        return {name: placed[name] for name in _LANDMARKS[self._preset.gantry_deg]}
+        shown = {name: placed[name] for name in _LANDMARKS[self._preset.gantry_deg]}
+        return {**shown, TARGET: frames.apply(self._placed, np.zeros(3))} if self._from_left else shown
+
+    def exposed(self, stamp_ns: int, time_s: float, couch_mm: ArrayLike = (0, 0, 0)) -> tuple[Frame, ...]:
+        """Return the images of one moment; from the left it is seen a millisecond after the front."""
+        front = self.render(stamp_ns, time_s, couch_mm)
+        if self._from_left is None:
+            return (front,)
+        return front, self._from_left.render(stamp_ns + NS_PER_MS, time_s, couch_mm)
 
     def shown_px(self, time_s: float, couch_mm: Array) -> Mapping[str, Array]:
         """Return the (2,) column and row of the landmarks inside image and field, the couch at (3,) mm."""

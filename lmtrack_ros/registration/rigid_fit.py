@@ -47,6 +47,11 @@ class RigidFit:
         )
 
     @property
+    def turn_deg(self) -> Array:
+        """The (3,) right-handed angles about X, then Y, then Z, degrees."""
+        return np.asarray(Rotation.from_matrix(self.rotation).as_euler("xyz", degrees=True))
+
+    @property
     def transform(self) -> Array:
         """The (4, 4) rigid transform in isocenter from where the body is planned to where it is."""
         return frames.rigid(self.rotation, self.moved(np.zeros(3)))

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from lmtrack_ros.core.frames import Array
-from lmtrack_ros.core.parameters import parameter
+from lmtrack_ros.registration.parameters import RegistrationParameters
 from lmtrack_ros.registration.rigid_fit import RigidFit, fit
 from lmtrack_ros.registration.sights import PlannedLandmark, Sight, meeting, projected, slopes
 
@@ -26,25 +26,6 @@ _ALIKE_MM = 5.0
 _DECISIVE = 2
 """Of sights, how many more must be wrong in any other reading."""
 _VIEWS = 2
-
-
-@dataclass(frozen=True)
-class RegistrationParameters:
-    """How landmarks in radiographs become a shift."""
-
-    turn_deg: float = parameter(
-        2.0,
-        "standard deviation of how far patients lie turned about each axis, degrees",
-        minimum=0.0,
-        maximum=10.0,
-    )
-    most_misfit: float = parameter(
-        3.5, "of a sight that belongs to the patient, standard deviations", minimum=1.0, maximum=10.0
-    )
-    min_landmarks: int = parameter(3, "that must be seen where the shift puts them", minimum=3)
-    most_wrong_share: float = parameter(
-        0.3, "of the sights, that may be left out as wrong", minimum=0.0, maximum=0.5
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Landmarks of the plan, and what projections show of them. Positions are in isocenter, mm."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,12 @@ import numpy as np
 from lmtrack_ros.core.frames import Array
 
 _ROUNDS = 3
+_NUMBER = re.compile(r"_[A-Z]?\d+$")
+
+
+def kind_of(name: str) -> str:
+    """Return what a landmark is, of those that repeat without their number: spinous_process_T4."""
+    return _NUMBER.sub("", name)
 
 
 @dataclass(frozen=True, eq=False)

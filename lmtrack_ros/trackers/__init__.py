@@ -26,6 +26,10 @@ _BUILT_IN: Mapping[str, tuple[str, str]] = MappingProxyType(
             "lmtrack_ros.models.coarse_to_fine_unet.tracker:CoarseToFineUnetTracker",
             "lmtrack_ros.models.coarse_to_fine_unet.parameters:CoarseToFineUnetParameters",
         ),
+        "landmark_net": (
+            "lmtrack_ros.models.landmark_net.tracker:LandmarkNetTracker",
+            "lmtrack_ros.models.landmark_net.parameters:LandmarkNetParameters",
+        ),
         "template_matching": (
             "lmtrack_ros.models.template_matching.tracker:TemplateMatchingTracker",
             "lmtrack_ros.models.template_matching.parameters:TemplateMatchingParameters",

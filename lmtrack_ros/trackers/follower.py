@@ -2,15 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
 
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.core.parameters import build
 from lmtrack_ros.core.records import Estimate, Frame, Landmark, LandmarkSet, Reason, Status
-from lmtrack_ros.trackers import parameters_class, tracker_class
 from lmtrack_ros.trackers.frame_check import FrameCheck, is_blank, outside_image
 from lmtrack_ros.trackers.measurement import to_set
-from lmtrack_ros.trackers.parameters import TrackerParameters
 from lmtrack_ros.trackers.protocol import Tracker
 from lmtrack_ros.trackers.second_opinion import SecondOpinion
 
@@ -60,6 +56,11 @@ class Follower:
         """Names of the landmarks followed now."""
         return self._tracker.landmark_ids
 
+    @property
+    def remarks(self) -> Mapping[str, str]:
+        """What is to be said of the last frame: nothing but what its landmarks say."""
+        return {}
+
     def initialize(self, frame: Frame, landmarks: Sequence[Landmark]) -> None:
         """Start to follow the landmarks, marked on this frame; forgets any earlier ones.
 
@@ -102,6 +103,9 @@ class Follower:
                 found = self._second.add_to(found, frame)
         return replace(found, faults=faults, session=self._session, marking=self._marking)
 
+    def pass_by(self, frame: Frame) -> None:
+        """Take note of a frame to which a live run gave no answer: nothing of it is remembered."""
+
     def _mark_by_itself(self, frame: Frame, found: LandmarkSet) -> None:
         """Take the first frame in which a model finds all its landmarks as the one that marks them."""
         if found.estimates and all(e.status is Status.TRACKED for e in found.estimates):
@@ -111,32 +115,3 @@ class Follower:
 
     def _start_second(self, frame: Frame, landmarks: Sequence[Landmark]) -> SecondOpinion | None:
         return SecondOpinion(self._make_second(), frame, landmarks) if self._make_second else None
-
-
-def create_follower(
-    settings: TrackerParameters, groups: Mapping[str, Mapping[str, Any]], session: int
-) -> Follower:
-    """Return the follower that a ``tracker`` section describes.
-
-    Args:
-        settings: of the section.
-        groups: plain parameters of trackers by their names; one that is left out has its defaults.
-        session: of its sets; not 0.
-
-    Raises:
-        UserError: an unknown tracker or a bad parameter.
-    """
-    make_first, *others = (_maker(name, groups.get(name, {})) for name in settings.used_trackers)
-    return Follower(
-        make_first(),
-        frozen_frames=settings.frozen_frames,
-        make_second=others[0] if others else None,
-        session=session,
-    )
-
-
-def _maker(name: str, values: Mapping[str, Any]) -> Callable[[], Tracker]:
-    """Return what makes a tracker; its parameters are checked now."""
-    parameters = build(parameters_class(name), values, name)
-    cls = cast(Any, tracker_class(name))
-    return lambda: cast(Tracker, cls(parameters))

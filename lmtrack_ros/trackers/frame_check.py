@@ -98,7 +98,7 @@ class FrameCheck:
         marked = self._marked
         if marked is not None and (
             (frame.image.shape, frame.image.dtype) != (marked.image.shape, marked.image.dtype)
-            or (frame.geometry and not _same_geometry(frame.geometry, marked.geometry))
+            or (frame.geometry and not same_geometry(frame.geometry, marked.geometry))
         ):
             faults |= Reason.GEOMETRY_CHANGED
         return faults
@@ -172,7 +172,8 @@ def _identical(one: NDArray[np.generic], other: NDArray[np.generic]) -> bool:
     return np.array_equal(_sample(one), _sample(other)) and np.array_equal(one, other)
 
 
-def _same_geometry(one: ImageGeometry, other: ImageGeometry | None) -> bool:
+def same_geometry(one: ImageGeometry, other: ImageGeometry | None) -> bool:
+    """Return whether two are one: of a hand-held imager, whether it is the same imager."""
     if one is other:
         return True
     if other is None or (one.modality, one.mount) != (other.modality, other.mount):

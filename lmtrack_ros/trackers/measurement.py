@@ -1,6 +1,7 @@
 """From a position in pixels to an estimate in the room: the last step of every 2-D tracker."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ def to_estimate(
         covariance_mm2=geometry.covariance_mm2(variance_px2, landmark.axes),
         observed=observed,
         confidence=confidence,
-        radius_mm=_radius_mm(landmark.axes, geometry, variance_px2) if any(observed) else np.inf,
+        radius_mm=_radius_in_plane(landmark.axes, geometry, variance_px2) if any(observed) else np.inf,
     )
 
 
@@ -63,11 +64,17 @@ def to_set(frame: Frame, model: str, estimates: Sequence[Estimate]) -> LandmarkS
     )
 
 
-def _radius_mm(axes: Sequence[bool], geometry: ImageGeometry, variance_px2: NDArray[np.float64]) -> float:
-    """Return the 95 % radius over the defined image axes.
+def _radius_in_plane(
+    axes: Sequence[bool], geometry: ImageGeometry, variance_px2: NDArray[np.float64]
+) -> float:
+    variance_mm2 = variance_px2 * np.square(geometry.plane_spacing_mm[: len(variance_px2)])
+    return radius_mm(variance_mm2[np.array(axes)])
+
+
+def radius_mm(variance_mm2: NDArray[np.floating[Any]]) -> float:
+    """Return the 95 % radius of an error with (N,) variances along its axes, one to three.
 
     Exact where they are equally wide or one is much wider than the rest, and within 4 % between.
     """
-    variance_mm2 = variance_px2 * np.square(geometry.plane_spacing_mm[: len(variance_px2)])
-    widest_first = np.sort(variance_mm2[np.array(axes)])[::-1]
+    widest_first = np.sort(variance_mm2)[::-1]
     return float(np.sqrt(np.diff(CHI_SQUARE_95)[: len(widest_first)] @ widest_first))

@@ -1,12 +1,13 @@
 """The parameters of the ``tracker`` section of a configuration."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.parameters import build, parameter
 from lmtrack_ros.core.records import Landmark, MarkedLandmarks
+from lmtrack_ros.registration.parameters import PlanParameters
 from lmtrack_ros.trackers import tracker_names
 
 SECOND_TRACKER = "correlation"
@@ -37,6 +38,7 @@ class TrackerParameters:
         f"let the {SECOND_TRACKER} tracker, as its own group sets it, follow the same landmarks "
         "beside the model",
     )
+    registration: PlanParameters = field(default_factory=PlanParameters)
 
     def __post_init__(self) -> None:
         if len(self.pixels) != 2 * len(self.landmarks):
@@ -46,6 +48,8 @@ class TrackerParameters:
                 f"second_opinion: the {SECOND_TRACKER} tracker would agree with itself, "
                 "select another as tracker or leave it out"
             )
+        if self.second_opinion and self.registration.names:
+            raise ValueError("second_opinion: there is none of a registration, leave one out")
 
     @property
     def used_trackers(self) -> tuple[str, ...]:

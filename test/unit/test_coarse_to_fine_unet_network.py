@@ -139,7 +139,10 @@ def streamed(made: Generator, frames: Sequence[Tensor], late: int) -> Iterator[T
             prediction = made(torch.stack(seen, 1), memories)
             memories = Memories(
                 *(
-                    {level: Recurrent(s.hidden[:, 0], FADING * s.cell[:, 0]) for level, s in memory.items()}
+                    {
+                        level: Recurrent(FADING * s.hidden[:, 0], FADING * s.cell[:, 0])
+                        for level, s in memory.items()
+                    }
                     for memory in prediction.memories
                 )
             )

@@ -244,7 +244,8 @@ def test_centroid_is_the_less_certain_the_more_the_network_hesitates() -> None:
     (sure,) = candidates(squares((10, 10, 6, 1.0)))
     (large,) = candidates(squares((4, 4, 12, 1.0)))
     (fuzzy,) = candidates(squares((10, 10, 6, 0.8)))
-    (elsewhere,) = candidates(squares((10, 10, 6, 1.0), (10, 26, 6, 0.2)))
+    (beside,) = candidates(squares((10, 10, 6, 1.0), (10, 16, 4, 0.2)))
+    (far,) = candidates(squares((10, 10, 6, 1.0), (10, 26, 6, 0.2)))
 
     def floor(pixels: int) -> float:
         return 0.5**2 + 0.05**2 * 4 * pixels / np.pi
@@ -253,26 +254,44 @@ def test_centroid_is_the_less_certain_the_more_the_network_hesitates() -> None:
     np.testing.assert_allclose(large.sigma_px, floor(144) ** 0.5, rtol=1e-5)
     assert (fuzzy.sigma_px > sure.sigma_px).all()
     # along columns, where the other place is
-    assert elsewhere.sigma_px[0] > 2 * elsewhere.sigma_px[1] > 0
+    assert beside.sigma_px[0] > 1.05 * beside.sigma_px[1] > 0
+    np.testing.assert_array_equal(far.sigma_px, sure.sigma_px)
     # by hand: 36 pixels of 0.8 * 0.2 about their own centre, over the square of their area
     variance = 0.8 * 0.2 * 6 * 2 * (0.5**2 + 1.5**2 + 2.5**2) / (36 * 0.8) ** 2 + floor(36)
     np.testing.assert_allclose(fuzzy.sigma_px, variance**0.5, rtol=1e-5)
 
 
-def test_steady_is_what_lasts_without_gap_leap_or_rival() -> None:
+def test_rival_counts_against_what_is_not_known_yet_or_if_it_stays() -> None:
+    steady = Steadiness(1.0, 0.7, 60.0)
+    quarter = STEP_NS // 2
+
+    def told(rivals: str, start: int) -> str:
+        """Say for each frame, "x" with a rival, whether it is steady."""
+        found = [
+            steady.add((start + i) * quarter, np.zeros(2), has_rival=r == "x") for i, r in enumerate(rivals)
+        ]
+        return "".join("-S"[one] for one in found)
+
+    assert told("..x..........", 0) == "-------SSSSSS"
+    # one that flickers, and one in every other frame for a second
+    assert told("xx....x...", 13) == "SSSSSSSSSS"
+    assert told("x.x.x.....", 23) == "SSSS-----S"
+
+
+def test_steady_is_what_lasts_without_gap_or_leap() -> None:
     steady = Steadiness(1.0, 0.7, 60.0)
     here, there = np.zeros(2), np.array([40.0, 0.0])
     half = STEP_NS
 
-    def told(*places: NDArray[np.float64] | None, start: int = 0) -> list[bool]:
-        return [steady.add((start + i) * half, place) for i, place in enumerate(places)]
+    def told(*places: NDArray[np.float64], start: int = 0) -> list[bool]:
+        return [steady.add((start + i) * half, place, has_rival=False) for i, place in enumerate(places)]
 
     assert told(here, here, here, here) == [False, False, True, True]
     assert told(there, there, there, start=4) == [False, False, True]
-    assert told(None, there, there, there, start=7) == [False, False, False, True]
-    assert not steady.add(12 * half, there)  # after 1 s
+    assert told(there, start=9) == [False]  # after 1.5 s
+    assert told(there, there, start=10) == [False, True]
     steady.forget()
-    assert told(here, start=13) == [False]
+    assert told(there, start=12) == [False]
 
 
 def test_strand_goes_on_where_one_ended_a_step_before() -> None:

@@ -16,9 +16,10 @@ from lmtrack_ros.phantoms.motion import MotionParameters
 from lmtrack_ros.phantoms.phantom import PhantomParameters
 from lmtrack_ros.phantoms.ultrasound import UltrasoundPhantom
 from lmtrack_ros.trackers.correlation import CorrelationTracker
-from lmtrack_ros.trackers.follower import Follower, create_follower
+from lmtrack_ros.trackers.follower import Follower
 from lmtrack_ros.trackers.measurement import to_estimate, to_set
 from lmtrack_ros.trackers.parameters import TrackerParameters, read_groups, read_section
+from lmtrack_ros.trackers.selection import create_follower
 
 PHANTOM = UltrasoundPhantom(
     PhantomParameters(

@@ -17,6 +17,8 @@ _LEAST_PX = 4.0
 _FLOOR_PX, _FLOOR_SHARE = 0.5, 0.05
 """Least standard deviation of a centroid, and what of the diameter is added: an outline may be off to one
 side by more than it hesitates, most of all that of a large tumour, of which ribs and heart hide a part."""
+_NEAR = 1.5
+"""Of the diameter, how far from its centroid a candidate may reach."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,15 +54,16 @@ def candidates(output: Grey) -> list[Candidate]:
 def _candidate(part: Grey, output: Grey) -> Candidate:
     """Return a candidate with how its centroid would vary if every pixel were tumour by its output's chance.
 
-    Also pixels far away count, where the network hesitates.
+    Also pixels round it count, where the network hesitates. What is farther away is another candidate, or none.
     """
     rows, columns = np.indices(part.shape)
     places = np.stack([columns, rows], axis=-1)
     area_px = float(part.sum())
     centroid = np.tensordot(part, places, 2) / area_px
-    doubt = (output * (1 - output)).astype(np.float64)
-    variance = np.tensordot(doubt, np.square(places - centroid), 2) / area_px**2
     pixels = np.count_nonzero(part)
     diameter_px = 2 * np.sqrt(pixels / np.pi)
+    off_px2 = np.square(places - centroid)
+    doubt = np.where(off_px2.sum(axis=-1) < (_NEAR * diameter_px) ** 2, output * (1.0 - output), 0.0)
+    variance = np.tensordot(doubt, off_px2, 2) / area_px**2
     sigma_px = np.sqrt(variance + _FLOOR_PX**2 + np.square(_FLOOR_SHARE * diameter_px))
     return Candidate(centroid, sigma_px, area_px, area_px / pixels, part)

@@ -1,4 +1,8 @@
-"""Whether a tumour that is found has been found for long enough, and nothing speaks against it."""
+"""Whether a tumour that is found has been found for long enough, and nothing speaks against it.
+
+A rival, something else that may be the tumour, speaks against one that is not known yet, and against a known
+one if it stays for as long as a tumour must. One that flickers, while a known tumour goes on, does not.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,17 +33,16 @@ class Steadiness:
         self._since_ns: int | None = None
         self._last_ns = 0
         self._last_mm: NDArray[np.float64] = np.full(2, np.nan)
+        self._rival_ns: tuple[int, int] | None = None
 
-    def add(self, stamp_ns: int, place_mm: NDArray[np.float64] | None) -> bool:
+    def add(self, stamp_ns: int, place_mm: NDArray[np.float64], *, has_rival: bool) -> bool:
         """Return whether what was found in a frame is steady.
 
         Args:
             stamp_ns: of the frame.
-            place_mm: (2,) where it was found, beyond doubt; None: it was not.
+            place_mm: (2,) where it was found.
+            has_rival: whether something else may be it.
         """
-        if place_mm is None:
-            self.forget()
-            return False
         passed_ns = stamp_ns - self._last_ns
         allowed_mm = self._fastest_mm_s * passed_ns / NS_PER_S + _NOISE_MM
         if passed_ns > self._longest_gap_ns or not np.linalg.norm(place_mm - self._last_mm) <= allowed_mm:
@@ -47,4 +50,15 @@ class Steadiness:
         if self._since_ns is None:
             self._since_ns = stamp_ns
         self._last_ns, self._last_mm = stamp_ns, place_mm
-        return stamp_ns - self._since_ns >= self._steady_ns
+        is_steady = stamp_ns - self._since_ns >= self._steady_ns
+        if has_rival and (not is_steady or self._rival_stays(stamp_ns)):
+            self.forget()
+            return False
+        return is_steady
+
+    def _rival_stays(self, stamp_ns: int) -> bool:
+        first_ns, last_ns = self._rival_ns or (stamp_ns, stamp_ns)
+        if stamp_ns - last_ns > self._longest_gap_ns:
+            first_ns = stamp_ns
+        self._rival_ns = first_ns, stamp_ns
+        return stamp_ns - first_ns >= self._steady_ns

@@ -6,9 +6,9 @@ forth remembers of it then stays. So before every new frame lies a memory of all
 window is the last frame and the new one. An output that may be late is of an older frame; its way back, and
 the window, are longer by as much.
 
-A stream begins as if its first frame had been seen before: still. Its cells fade, for windows to learn from
-are short: over a stream they would grow to what the network never met, and it would take a second part of the
-picture for tumour.
+A stream begins as if its first frame had been seen before: still. Its memories fade, for windows to learn
+from are short: over a stream they would become what the network never met, and it would go on taking a second
+part of the picture for tumour.
 """
 
 from typing import NamedTuple
@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from lmtrack_ros.models.coarse_to_fine_unet.generator import NOTHING, Generator, Memories, triples
+from lmtrack_ros.models.coarse_to_fine_unet.recurrence import Recurrent
 from lmtrack_ros.models.coarse_to_fine_unet.unet import Memory
 
 FADING = 0.5
-"""Factor of the cells from one frame of a stream to the next, beside that of equation (3)'s forget gate."""
+"""Factor of hidden states and cells from one frame of a stream to the next, beside equation (3)'s gates."""
 
 
 class Seen(NamedTuple):
@@ -60,4 +61,4 @@ def advanced(generator: Generator, seen: Seen, frame: Tensor) -> tuple[Tensor, S
 
 def _kept(memory: Memory) -> Memory:
     first = {level: states.after(0) for level, states in memory.items()}
-    return {level: state._replace(cell=FADING * state.cell) for level, state in first.items()}
+    return {level: Recurrent(*(FADING * part for part in state)) for level, state in first.items()}

@@ -146,14 +146,14 @@ class CoarseToFineUnetTracker:
 
     def _judged(self, frame: Frame, view: View, found: Sequence[Candidate], knows_motion: bool) -> _Finding:
         if not found:
-            self._steadiness.add(frame.stamp_ns, None)
+            self._steadiness.forget()
             return _Finding(frame)
         best, *others = found
         uv_px = view.to_image(best.centroid_px)
         spacing_mm = np.array(frame.geometry.plane_spacing_mm[:2]) if frame.geometry else np.ones(2)
-        is_alone = not others or others[0].area_px < _RIVAL * best.area_px
+        has_rival = bool(others) and others[0].area_px >= _RIVAL * best.area_px
         is_clear = best.clarity >= self._parameters.least_clarity
-        is_steady = self._steadiness.add(frame.stamp_ns, uv_px * spacing_mm if is_alone else None)
+        is_steady = self._steadiness.add(frame.stamp_ns, uv_px * spacing_mm, has_rival=has_rival)
         kind = STEADY if is_steady and knows_motion and is_clear else UNSTEADY
         mask = view.back(best.output, frame.image.shape) > FOUND
         return _Finding(frame, (Measurement(kind, uv_px, view.scale * best.sigma_px),), mask)
