@@ -54,7 +54,7 @@ def candidates(output: Grey) -> list[Candidate]:
 def _candidate(part: Grey, output: Grey) -> Candidate:
     """Return a candidate with how its centroid would vary if every pixel were tumour by its output's chance.
 
-    Also pixels round it count, where the network hesitates. What is farther away is another candidate, or none.
+    Also pixels round it count, where the network hesitates. What is farther away is another one, or none.
     """
     rows, columns = np.indices(part.shape)
     places = np.stack([columns, rows], axis=-1)
