@@ -112,6 +112,12 @@ _ALL = (
         takes_recordings=True,
     ),
     Study(
+        "landmark_net",
+        "setup",
+        "set-up shifts from portal images, with wrong landmarks and one vertebra off",
+        "lmtrack_ros.evaluation.radiograph_study.setup_trials:conduct",
+    ),
+    Study(
         "template_matching",
         "tracking",
         "landmarks and inserted targets in real recordings, beside the correlation tracker",

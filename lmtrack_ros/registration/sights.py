@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmtrack_ros.core.frames import Array
+from lmtrack_ros.core.geometry import ImageGeometry
+from lmtrack_ros.core.records import LandmarkSet, Status
 
 _ROUNDS = 3
 _NUMBER = re.compile(r"_[A-Z]?\d+$")
@@ -52,6 +54,28 @@ class Sight:
     projection: Array
     uv_px: Array
     covariance_px2: Array
+
+
+def sights_of(found: LandmarkSet, view: int, geometry: ImageGeometry) -> list[Sight]:
+    """Return what is TRACKED in one projection, with the covariance of its pixels.
+
+    Args:
+        found: in the image.
+        view: number of the projection.
+        geometry: with a projection matrix.
+    """
+    projection = geometry.projection
+    assert projection is not None
+    pitch_mm = np.array([*geometry.plane_spacing_mm[:2], 1.0])
+    to_px = geometry.pose[:3, :3].T / pitch_mm[:, None]
+    sights = []
+    for one in found.estimates:
+        if one.status is Status.TRACKED:
+            # nothing is known along the rays, and it does not show
+            in_plane = np.where(np.isfinite(one.covariance_mm2), one.covariance_mm2, 0.0)
+            covariance = (to_px @ in_plane @ to_px.T)[:2, :2]
+            sights.append(Sight(kind_of(one.id), view, projection, np.array(one.uv_px), covariance))
+    return sights
 
 
 def projected(projections: Array, points_mm: Array) -> Array:

@@ -16,7 +16,7 @@ from lmtrack_ros.core.geometry import ISOCENTER, ImageGeometry
 from lmtrack_ros.core.records import NS_PER_MS, Estimate, Frame, Landmark, LandmarkSet, Reason, Status
 from lmtrack_ros.registration.parameters import TARGET, PlanParameters
 from lmtrack_ros.registration.setup_shift import NoShift, SetupShift, register
-from lmtrack_ros.registration.sights import Sight, kind_of
+from lmtrack_ros.registration.sights import Sight, sights_of
 from lmtrack_ros.trackers.follower import Follower
 from lmtrack_ros.trackers.frame_check import same_geometry
 from lmtrack_ros.trackers.measurement import radius_mm, to_set
@@ -103,7 +103,8 @@ class PairFollower:
         if found.stamp_ns - first[1].stamp_ns > self._parameters.max_pair_ms * NS_PER_MS:
             return None
         self._first = None
-        sights = [*self._sights(*first), *self._sights(view, found)]
+        pair = (first, (view, found))
+        sights = [s for of, seen in pair for s in sights_of(seen, of, self._views[of].geometry)]
         return self._answer(found, self._registered(sights))
 
     def pass_by(self, frame: Frame) -> None:
@@ -124,21 +125,6 @@ class PairFollower:
             return None
         self._views.append(_View(geometry, self._any if not self._views else self._make_follower()))
         return len(self._views) - 1
-
-    def _sights(self, view: int, found: LandmarkSet) -> list[Sight]:
-        geometry = self._views[view].geometry
-        projection = geometry.projection
-        assert projection is not None
-        to_px = (
-            np.linalg.inv(geometry.pose[:3, :3]) / np.array([*geometry.plane_spacing_mm[:2], 1.0])[:, None]
-        )
-        sights = []
-        for one in found.estimates:
-            if one.status is Status.TRACKED:
-                covariance_mm2 = np.where(np.isfinite(one.covariance_mm2), one.covariance_mm2, 0.0)
-                covariance = (to_px @ covariance_mm2 @ to_px.T)[:2, :2]
-                sights.append(Sight(kind_of(one.id), view, projection, np.array(one.uv_px), covariance))
-        return sights
 
     def _registered(self, sights: Sequence[Sight]) -> Estimate:
         shift = register(self._plan, sights, self._parameters)

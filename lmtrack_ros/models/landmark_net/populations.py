@@ -50,6 +50,11 @@ class Radiographs:
         return len(self.images)
 
 
+def seeds_of(part: Part) -> range:
+    """Return the seeds of the anatomies of one part."""
+    return _PATIENTS[part]
+
+
 def radiographs(part: Part, image_px: int, gathered: Gathered) -> Radiographs:
     """Return the radiographs of one part.
 
@@ -61,7 +66,7 @@ def radiographs(part: Part, image_px: int, gathered: Gathered) -> Radiographs:
     Raises:
         UserError: what is rendered cannot be kept.
     """
-    seeds = _PATIENTS[part]
+    seeds = seeds_of(part)
     every = portal_cases.load(
         seeds, cache_directory("portal_cases"), lambda done: gathered(part.value, done, len(seeds))
     )

@@ -1,0 +1,1 @@
+"""What LandmarkNet's paper shows, and set-up shifts from what it finds, on simulated patients."""
