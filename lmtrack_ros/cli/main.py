@@ -16,6 +16,7 @@ VERBS = {
     "run": "start the nodes of a configuration and keep them running",
     "operate": "arm, disarm or hold the running gate; let the couch track",
     "replay": "decide on a recording in lock-step, without ROS and without a clock",
+    "register": "say from a pair of radiographs how a patient lies off plan, without ROS",
     "evaluate": "score a tracker on an annotated sequence",
     "train": "train a model on phantoms or on your own images",
     "calibrate": "fit what a model says of its own errors, on sequences it was not trained on",

@@ -5,14 +5,14 @@ frame has its origin there, x along columns, y along rows, z into the image, in 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lmtrack_ros.core import frames
-from lmtrack_ros.core.frames import Array
+from lmtrack_ros.core.frames import Array, View
 
 ISOCENTER = "isocenter"
 TABLE_TOP = "table_top"
@@ -129,3 +129,39 @@ class ImageGeometry:
         covariance[:, blind] = 0.0
         covariance[blind, blind] = np.inf
         return covariance
+
+
+def gantry_projection(
+    modality: Modality,
+    spacing_mm: tuple[float, float],
+    axis_px: tuple[float, float],
+    gantry_deg: float,
+    *,
+    sad_mm: float,
+    sid_mm: float,
+    mount: Mount = Mount.ROOM,
+) -> ImageGeometry:
+    """Return the geometry of a detector that turns with its source about the isocentre.
+
+    It is square to the central ray. At a gantry angle of 0 columns run along X of isocenter, rows against Y.
+
+    Args:
+        modality: of the images.
+        spacing_mm: column and row pitch at the detector.
+        axis_px: column and row where the central ray meets it.
+        gantry_deg: IEC 61217 angle of the source about Y: 0 in front of a supine patient, 90 at the left.
+        sad_mm: source to isocentre.
+        sid_mm: source to detector.
+        mount: what the imager is fixed to.
+
+    Raises:
+        ValueError: a pitch or distance is not positive, or the detector lies before the isocentre.
+    """
+    turned = frames.isocenter_from_table_top((0, 0, 0), (0, np.radians(gantry_deg), 0))
+    rotation = (turned @ frames.isocenter_from_image(View.CORONAL))[:3, :3]
+    flat = ImageGeometry(modality, (*spacing_mm, 0.0), mount, sad_mm=sad_mm, sid_mm=sid_mm)
+    (column, row), pitch_mm = axis_px, flat.plane_spacing_mm
+    corner_mm = rotation @ np.array([-column * pitch_mm[0], -row * pitch_mm[1], 0.0])
+    camera = np.array([[sid_mm / spacing_mm[0], 0, column], [0, sid_mm / spacing_mm[1], row], [0, 0, 1]])
+    source = np.column_stack([rotation.T, (0.0, 0.0, sad_mm)])
+    return replace(flat, pose=frames.rigid(rotation, corner_mm), projection=camera @ source)

@@ -21,6 +21,7 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.geometry import Modality
 from lmtrack_ros.core.records import NS_PER_S, Frame
 from lmtrack_ros.sources.options import SourceOptions
+from lmtrack_ros.sources.rt_image import RT_IMAGE, rt_geometry
 from lmtrack_ros.sources.source import SourceInfo
 from lmtrack_ros.sources.stream import GuardedSource, Unreadable, grey, grey_of_colour, stamp_at
 
@@ -35,13 +36,15 @@ _MODALITIES = {
     "DX": Modality.FLUOROSCOPY,
     "CR": Modality.FLUOROSCOPY,
     "MR": Modality.MR,
-    "RTIMAGE": Modality.PORTAL,
+    RT_IMAGE: Modality.PORTAL,
 }
 _CENTIMETRES = 3  # PhysicalUnitsXDirection of an ultrasound region
 _TISSUE = 1  # its RegionDataType
 _MM_PER_CM = 10.0
 _MS_PER_S = 1000.0
 _PREAMBLE_BYTES = 128
+_RATE_OF_ONE_HZ = 1.0
+"""Said of a single image that does not say its rate: it has none."""
 
 
 def is_dicom(file: Path) -> bool:
@@ -80,14 +83,15 @@ class DicomSource(GuardedSource):
 
     def _described(self, shape: Sequence[int], options: SourceOptions, name: str) -> SourceInfo:
         """Return what the headers say, and keep the stamps of the frames."""
-        header = _read_header(self._files[0])
-        if len(self._files) > 1:
-            stamps_ns = _series_stamps_ns([_read_header(file) for file in self._files])
-        else:
-            stamps_ns = _frame_stamps_ns(header)
+        headers = [_read_header(file) for file in self._files]
+        header = headers[0]
+        count = len(headers) if len(headers) > 1 else _frame_count(header)
+        stamps_ns = _series_stamps_ns(headers) if len(headers) > 1 else _frame_stamps_ns(header)
         stated_hz = _rate_of(stamps_ns) or _stated_rate_hz(header)
-        rate_hz = options.rate(name, stated_hz)
-        count = len(self._files) if len(self._files) > 1 else _frame_count(header)
+        if count == 1 and options.rate_hz is None:
+            rate_hz = stated_hz or _RATE_OF_ONE_HZ
+        else:
+            rate_hz = options.rate(name, stated_hz)
         if options.rate_hz is not None or stamps_ns is None:
             stamps_ns = [stamp_at(index / rate_hz) for index in range(count)]
         self._stamps_ns = stamps_ns
@@ -101,7 +105,11 @@ class DicomSource(GuardedSource):
             sad_mm=sad_mm,
             sid_mm=sid_mm,
         )
-        return SourceInfo(name, geometry, rate_hz, count)
+        # each portal image of a pair or of an arc was taken at another angle
+        self._geometries = [
+            options.applied_to(name, shape, rt_geometry(h, shape) or geometry) for h in headers
+        ]
+        return SourceInfo(name, self._geometries[0], rate_hz, count)
 
     def _read(self) -> Iterator[Frame | Unreadable]:
         single = _read(self._files[0]) if len(self._files) == 1 else None
@@ -114,7 +122,8 @@ class DicomSource(GuardedSource):
             except (_UndecodableError, UserError) as error:
                 yield Unreadable(str(error))
                 continue
-            yield Frame(stamp_ns, image, self.info.geometry, stamp_ns)
+            geometry = self._geometries[min(index, len(self._geometries) - 1)]
+            yield Frame(stamp_ns, image, geometry, stamp_ns)
 
 
 class _UndecodableError(Exception):

@@ -148,6 +148,58 @@ def test_a_portal_image_says_where_its_detector_is(tmp_path: Path) -> None:
     assert geometry.plane_spacing_mm[0] == pytest.approx(0.25)
 
 
+def test_pair_of_portal_images_is_of_two_angles(tmp_path: Path) -> None:
+    said = {
+        "Modality": "RTIMAGE",
+        "ImagePlanePixelSpacing": [0.8, 0.4],
+        "RadiationMachineSAD": 1000,
+        "RTImageSID": 1600,
+        "AcquisitionDate": "20260101",
+    }
+    for number, angle_deg in enumerate((0, 90)):
+        time = {"InstanceNumber": number, "GantryAngle": angle_deg, "AcquisitionTime": f"1200{number:02}"}
+        # the central ray meets column 3, row 1.5
+        write(
+            tmp_path / f"{number}.dcm",
+            IMAGES[number : number + 1],
+            **said,
+            **time,
+            RTImagePosition=[-1.2, 1.2],
+        )
+    front, left = (frame.geometry for frame in open_source(tmp_path))
+    for geometry in (front, left):
+        assert geometry is not None
+        assert geometry.projection is not None
+        np.testing.assert_allclose(geometry.position_mm((3.0, 1.5)), np.zeros(3), atol=1e-9)
+        column, row, scale = geometry.projection @ (0, 0, 0, 1)
+        np.testing.assert_allclose((column / scale, row / scale), (3.0, 1.5))
+    assert front is not None
+    assert left is not None
+    # 10 mm to the patient's left are 40 columns from the front, and lie along the ray from the left
+    np.testing.assert_allclose(front.pixel((10, 0, 0))[:2], (43.0, 1.5))
+    np.testing.assert_allclose(left.pixel((0, 10, 0))[:2], (3.0, 1.5 - 20.0))
+    column, _, scale = left.projection @ (10, 0, 0, 1)  # type: ignore[operator]
+    assert column / scale == pytest.approx(3.0)
+
+
+def test_single_portal_image_needs_no_rate(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dcm", IMAGES[:1], Modality="RTIMAGE", ImagePlanePixelSpacing=[1, 1])
+    assert open_source(path).info.frames == 1
+
+
+@pytest.mark.parametrize("key", ["XRayImageReceptorAngle", "PatientSupportAngle"])
+def test_portal_image_of_a_turned_detector_or_couch_is_refused(tmp_path: Path, key: str) -> None:
+    said = {
+        "ImagePlanePixelSpacing": [1, 1],
+        "RadiationMachineSAD": 1000,
+        "RTImageSID": 1500,
+        "GantryAngle": 0,
+    }
+    path = write(tmp_path / "a.dcm", IMAGES[:1], Modality="RTIMAGE", **said, **{key: 12})
+    with pytest.raises(UserError, match="the couch at angle 0"):
+        open_source(path)
+
+
 def test_colour_becomes_grey(tmp_path: Path) -> None:
     grey = (IMAGES // 256).astype(np.uint8)
     path = write(

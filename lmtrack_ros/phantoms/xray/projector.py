@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lmtrack_ros.core import frames
-from lmtrack_ros.core.frames import Array, View
-from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
+from lmtrack_ros.core.frames import Array
+from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount, gantry_projection
 from lmtrack_ros.phantoms.deformation import CLOSE_MM, MOST_STEPS, BodyState, Deformation, Weights
 from lmtrack_ros.phantoms.xray.solids import Grid, Volume, add_ellipsoid
 
@@ -145,22 +145,15 @@ def projection_geometry(
         sad_mm: source to isocentre.
         sid_mm: source to detector.
     """
-    turned = frames.isocenter_from_table_top((0, 0, 0), (0, np.radians(gantry_deg), 0))
-    rotation = (turned @ frames.isocenter_from_image(View.CORONAL))[:3, :3]
-    plane_mm = pixel_mm * sad_mm / sid_mm
     middle_px = (size_px - 1) / 2
-    corner_mm = rotation @ np.array([-middle_px * plane_mm, -middle_px * plane_mm, 0.0])
-    focal_px = sid_mm / pixel_mm
-    camera = np.array([[focal_px, 0, middle_px], [0, focal_px, middle_px], [0, 0, 1]])
-    source = np.column_stack([rotation.T, (0.0, 0.0, sad_mm)])
-    return ImageGeometry(
+    return gantry_projection(
         modality,
-        (pixel_mm, pixel_mm, 0.0),
-        mount,
-        frames.rigid(rotation, corner_mm),
-        sad_mm,
-        sid_mm,
-        camera @ source,
+        (pixel_mm, pixel_mm),
+        (middle_px, middle_px),
+        gantry_deg,
+        sad_mm=sad_mm,
+        sid_mm=sid_mm,
+        mount=mount,
     )
 
 
