@@ -113,6 +113,12 @@ _ALL = (
     ),
     Study(
         "landmark_net",
+        "landmarks",
+        "landmarks in radiographs of other patients, beside DeepLabv3 and template matching",
+        "lmtrack_ros.evaluation.radiograph_study.landmarks:conduct",
+    ),
+    Study(
+        "landmark_net",
         "setup",
         "set-up shifts from portal images, with wrong landmarks and one vertebra off",
         "lmtrack_ros.evaluation.radiograph_study.setup_trials:conduct",

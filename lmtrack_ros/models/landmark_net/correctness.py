@@ -52,7 +52,7 @@ class Correctness:
     Attributes:
         of_landmarks: share of the true ones that are found within each of :data:`THRESHOLDS_PX`.
         of_patients: share of the images in which at least one is, likewise.
-        mean_px: mean distance of those that are found within :data:`CORRECT_PX`'s window of twice its size.
+        mean_px: mean distance of those that are found.
         false: found ones that are none, per image.
         landmarks: how many there are.
         images: in how many images.

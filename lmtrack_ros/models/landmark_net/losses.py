@@ -25,13 +25,15 @@ def map_losses(
         configuration: of the network.
     """
     c = configuration
-
-    def squared(maps: Tensor, stride: int) -> Tensor:
-        wanted = heat_maps(places_px, c.image_px // stride, stride, c.sigma_px)
-        return _SCALE * functional.mse_loss(maps, wanted)
-
-    levels = [squared(maps, stride) for maps, stride in zip(found.intermediate, STRIDES, strict=True)]
+    levels = [map_loss(maps, places_px, n, c) for maps, n in zip(found.intermediate, STRIDES, strict=True)]
     return {
-        "maps": squared(found.maps, c.map_stride),
+        "maps": map_loss(found.maps, places_px, c.map_stride, c),
         "intermediate": c.intermediate_weight * sum(levels[1:], levels[0]) / len(levels),
     }
+
+
+def map_loss(maps: Tensor, places_px: Tensor, stride: int, configuration: LandmarkNetConfiguration) -> Tensor:
+    """Return the mean square error of (B, K, H, W) maps of so many pixels of the image to one of theirs."""
+    c = configuration
+    wanted = heat_maps(places_px, c.image_px // stride, stride, c.sigma_px)
+    return _SCALE * functional.mse_loss(maps, wanted)

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from lmtrack_ros.models.appearance import seen_otherwise, shown_otherwise
 from lmtrack_ros.models.grey import from_bytes
 from lmtrack_ros.models.landmark_net import APART_PX, KINDS, LEAST_HEIGHT
 from lmtrack_ros.models.landmark_net.configuration import LandmarkNetConfiguration
-from lmtrack_ros.models.landmark_net.correctness import CORRECT_PX, Correctness, Matches, correctness, matches
+from lmtrack_ros.models.landmark_net.correctness import CORRECT_PX, Matches, correctness, matches
 from lmtrack_ros.models.landmark_net.heat_maps import peaks
 from lmtrack_ros.models.landmark_net.losses import map_losses
 from lmtrack_ros.models.landmark_net.network import LandmarkNet
@@ -92,7 +92,8 @@ class LandmarkNetTrainee(Trainee):
 
     def _measured(self, part: Part) -> Mapping[str, float]:
         of = self._radiographs[part]
-        figures = found_in(self.network, of, range(len(of)))
+        found = found_in(self.network, self.configuration, of, range(len(of)))
+        figures = {kind: correctness(matched) for kind, matched in found.items()}
         correct = {kind: one.of_landmarks[2] for kind, one in figures.items()}
         said = {"one_less_pck": 1 - float(np.mean(list(correct.values())))}
         for kind, one in figures.items():
@@ -141,9 +142,17 @@ def drawn(of: Radiographs, count: int, device: torch.device) -> tuple[Tensor, Te
     return torch.stack(images), torch.stack(where)
 
 
-def found_in(network: LandmarkNet, of: Radiographs, chosen: Sequence[int]) -> Mapping[str, Correctness]:
-    """Return which landmarks of some images are found, by kind."""
-    c = network.configuration
+def found_in(
+    network: nn.Module, c: LandmarkNetConfiguration, of: Radiographs, chosen: Sequence[int]
+) -> Mapping[str, list[Matches]]:
+    """Return which landmarks of each of some images are found, by kind.
+
+    Args:
+        network: returns :class:`~.network.Found`.
+        c: of its maps.
+        of: the images are.
+        chosen: numbers of images.
+    """
     every: dict[str, list[Matches]] = {kind: [] for kind in KINDS}
     for first in range(0, len(chosen), _AT_ONCE):
         some = list(chosen[first : first + _AT_ONCE])
@@ -153,11 +162,11 @@ def found_in(network: LandmarkNet, of: Radiographs, chosen: Sequence[int]) -> Ma
                 at = np.array([one.uv_px for one in shown]).reshape(-1, 2)
                 real = true[np.isfinite(true).all(-1)].astype(float)
                 every[kind].append(matches(real, at, 2 * CORRECT_PX))
-    return {kind: correctness(matched) for kind, matched in every.items()}
+    return every
 
 
 @torch.no_grad()
-def _maps(network: LandmarkNet, of: Radiographs, chosen: Sequence[int]) -> NDArray[np.float32]:
+def _maps(network: nn.Module, of: Radiographs, chosen: Sequence[int]) -> NDArray[np.float32]:
     network.eval()
     device = next(network.parameters()).device
     images = from_bytes(of.images[list(chosen)])[:, None].to(device)
