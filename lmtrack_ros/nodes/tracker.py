@@ -37,8 +37,8 @@ _UNREADABLE = np.zeros((0, 0), np.uint8)
 class TrackerNode(ManagedNode):
     """Subscribes to image and image_geometry; publishes landmarks for the newest frame.
 
-    Once there are landmarks to follow, every frame is answered, if only with what is wrong with it; a model
-    that fails is silent.
+    Once there are landmarks to follow, every frame is answered, if only with what is wrong with it, and of
+    radiographs that are registered with a plan every pair; a model that fails is silent.
     """
 
     def __init__(self, **arguments: Any) -> None:
