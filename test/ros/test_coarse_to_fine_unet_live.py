@@ -50,10 +50,11 @@ LIVE_HZ = 4.0
 """Rendering and tracking together, what two cores can do with time to spare."""
 AGE_MS = 800.0
 """Of a frame that is acted on: at this rate, a third of a second passes until the next is decided on."""
-STILL_S, FOLLOWING_S, SETTLING_S = 9.0, 16.0, 8.0
-"""Two breaths with the couch still, four in which it follows; the first two of these are not judged."""
-FOLLOWS = 0.6
-"""Of the motion with the couch still, what may be left."""
+BREATH_S = 4.0
+STILL_S, FOLLOWED = 9.0, 5
+"""Two breaths and more with the couch still; breaths in which it follows, in the first of which it learns."""
+FOLLOWS = 0.5
+"""Of the motion with the couch still, what may be left in most breaths: the network may hesitate in one."""
 ATTEMPTS = 3
 """On a busy machine frames come late, and the couch with them."""
 
@@ -104,7 +105,7 @@ def test_live_nodes_decide_as_the_replay(
     assert live_digest(ros, frames, parameters, ()) == (expected.hexdigest(), opened)
 
 
-BREATHING = {"kind": "breathing", "peak_to_peak_mm": 16.0, "anterior_mm": 1.0, "period_s": 4.0}
+BREATHING = {"kind": "breathing", "peak_to_peak_mm": 16.0, "anterior_mm": 1.0, "period_s": BREATH_S}
 
 
 def run_live(folder: Path, parameters: dict[str, Any]) -> Path:
@@ -136,14 +137,20 @@ def run_live(folder: Path, parameters: dict[str, Any]) -> Path:
                 operator.spin_once()
 
         until = time.monotonic() + 60.0
-        while operator.landmarks is None or operator.landmarks.estimates[0].status is not Status.TRACKED:
+        while not _tracks(operator):
             assert time.monotonic() < until, "never TRACKED"
             spin(0.1)
         operator.arm(10.0)
         spin(STILL_S)
         operator.set_couch_tracking(True, 10.0)
-        spin(FOLLOWING_S)
+        spin(FOLLOWED * BREATH_S)
     return folder / "recording"
+
+
+def _tracks(operator: Operator) -> bool:
+    # without a geometry yet, there is nothing to say of the tumour
+    said = operator.landmarks.estimates if operator.landmarks is not None else ()
+    return any(one.status is Status.TRACKED for one in said)
 
 
 class Loop(NamedTuple):
@@ -197,7 +204,8 @@ def test_gate_and_couch_follow_a_breathing_phantom(
     for attempt in range(ATTEMPTS):
         loop = read_loop(run_live(tmp_path / str(attempt), parameters))
         still_mm = loop.along_mm(-STILL_S, 0.0).std()
-        left = loop.along_mm(SETTLING_S, FOLLOWING_S).std() / still_mm
+        breaths = [loop.along_mm(n * BREATH_S, (n + 1) * BREATH_S) for n in range(1, FOLLOWED)]
+        left = np.median([breath.std() for breath in breaths]) / still_mm
         if left < FOLLOWS:
             break
     assert left < FOLLOWS
