@@ -61,4 +61,4 @@ def advanced(generator: Generator, seen: Seen, frame: Tensor) -> tuple[Tensor, S
 
 def _kept(memory: Memory) -> Memory:
     first = {level: states.after(0) for level, states in memory.items()}
-    return {level: Recurrent(*(FADING * part for part in state)) for level, state in first.items()}
+    return {level: Recurrent(FADING * state.hidden, FADING * state.cell) for level, state in first.items()}
