@@ -121,7 +121,7 @@ def test_loss_is_the_mean_square_at_the_end_and_at_each_level() -> None:
     off = Found(right.maps + 0.1, (right.intermediate[0] + 0.2, *right.intermediate[1:]))
     losses = map_losses(off, at, SMALL)
     assert losses["maps"] == pytest.approx(1000 * 0.01, rel=1e-4)
-    assert losses["intermediate"] == pytest.approx(1000 * 0.04 / 4, rel=1e-4)
+    assert losses["intermediate"] == pytest.approx(SMALL.intermediate_weight * 1000 * 0.04 / 4, rel=1e-4)
 
 
 def test_learns_where_a_dot_is() -> None:

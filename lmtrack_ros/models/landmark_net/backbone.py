@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.resnet import Bottleneck
@@ -78,10 +77,15 @@ def _stage(before: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
     return nn.Sequential(first, *(Bottleneck(after, planes) for _ in range(blocks - 1)))
 
 
-def initialise(network: nn.Module) -> None:
-    """Draw the weights of convolutions as He et al. 2015 do; from torch's generator."""
-    for part in network.modules():
-        if isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
-            if part.bias is not None:
-                torch.nn.init.zeros_(part.bias)
+def initialise(part: nn.Module) -> None:
+    """Draw the weights of a convolution that a rectifier follows as He et al. 2015 do."""
+    if isinstance(part, nn.Conv2d):
+        nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+
+
+def initialise_linear(part: nn.Module) -> None:
+    """Draw the weights of a convolution that none follows as Glorot and Bengio 2010 do."""
+    if isinstance(part, nn.Conv2d):
+        nn.init.xavier_uniform_(part.weight)
+        if part.bias is not None:
+            nn.init.zeros_(part.bias)

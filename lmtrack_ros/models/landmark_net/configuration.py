@@ -27,10 +27,10 @@ class LandmarkNetConfiguration(Configuration):
     sigma_px: float = parameter(
         3.0, "of the Gaussian at a landmark, pixels of the image; at least one pixel of the map", minimum=1.0
     )
-    intermediate_weight: float = parameter(1.0, "of the loss at each level of the pyramid", minimum=0.0)
+    intermediate_weight: float = parameter(0.1, "of the loss at the levels of the pyramid", minimum=0.0)
     images_per_step: int = parameter(8, "in a batch", minimum=1)
     steps_per_epoch: int = parameter(250, "batches", minimum=1)
-    learning_rate: float = parameter(1e-3, "of Adam, at first", minimum=0.0)
+    learning_rate: float = parameter(2e-3, "of Adam, at first", minimum=0.0)
     decay: float = parameter(0.85, "factor of the learning rate after each epoch", minimum=0.0, maximum=1.0)
 
     def __post_init__(self) -> None:
@@ -44,6 +44,6 @@ REALTIME = LandmarkNetConfiguration(epochs=16)
 
 PAPER = LandmarkNetConfiguration(
     epochs=4000, width=64, pyramid_channels=256, detection_channels=128, map_stride=1, images_per_step=18,
-    steps_per_epoch=291, learning_rate=1e-4, decay=1.0,
+    intermediate_weight=1.0, steps_per_epoch=291, learning_rate=1e-4, decay=1.0,
 )  # fmt: skip
 """An epoch is once the 65 % of 8054 images that the paper trains on."""

@@ -7,8 +7,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lmtrack_ros.models.landmark_net import KINDS
-from lmtrack_ros.models.landmark_net.backbone import STRIDES, BottomUp, TopDown, initialise
+from lmtrack_ros.models.landmark_net.backbone import (
+    STRIDES,
+    BottomUp,
+    TopDown,
+    initialise,
+    initialise_linear,
+)
 from lmtrack_ros.models.landmark_net.configuration import LandmarkNetConfiguration
+
+_AT_FIRST = 1e-3
+"""Standard deviation of the heads' weights."""
 
 
 class Found(NamedTuple):
@@ -47,7 +56,10 @@ class LandmarkNet(nn.Module):
             nn.Linear(c.detection_channels, len(KINDS)),
             nn.Sigmoid(),
         )
-        initialise(self)
+        self.apply(initialise)
+        self.top_down.apply(initialise_linear)
+        for head in (*self.intermediate, self.maps[-1]):
+            _initialise_head(head)
 
     def forward(self, images: Tensor) -> Found:
         """Return maps for (B, 1, S, S) images."""
@@ -64,6 +76,14 @@ class LandmarkNet(nn.Module):
         maps = self.maps(joined) * shares[..., None, None]
         intermediate = tuple(head(level) for head, level in zip(self.intermediate, levels, strict=True))
         return Found(maps, intermediate)
+
+
+def _initialise_head(head: nn.Module) -> None:
+    """Let maps be next to nothing at first, as most of them is: a thousandth of one is a landmark."""
+    assert isinstance(head, nn.Conv2d)
+    assert head.bias is not None
+    nn.init.normal_(head.weight, std=_AT_FIRST)
+    nn.init.zeros_(head.bias)
 
 
 def _lateral(before: int, after: int) -> nn.Sequential:
