@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from lmtrack_ros.core.frames import Array
 from lmtrack_ros.registration.parameters import RegistrationParameters
 from lmtrack_ros.registration.rigid_fit import RigidFit, fit
-from lmtrack_ros.registration.sights import PlannedLandmark, Sight, meeting, projected, slopes
+from lmtrack_ros.registration.sights import PlannedLandmark, Sight, farthest, mahalanobis, meeting, projected
 
 _ROUNDS = 6
 _UNSURE_MM = 6.0
@@ -149,8 +149,7 @@ def _guesses(
         if first.kind != second.kind or first.view == second.view:
             continue
         point, _ = meeting([first, second])
-        off = [_distances(sight, point[None], np.zeros((1, 3, 3)))[0] for sight in (first, second)]
-        if max(off) > parameters.most_misfit:
+        if farthest([first, second], point) > parameters.most_misfit:
             continue
         for landmark in plan:
             if landmark.kind == first.kind:
@@ -186,7 +185,7 @@ def _read(
     misfits = [
         parameters.most_misfit
         if number is None
-        else _distances(sight, placed[number][None], doubts[number][None])[0]
+        else mahalanobis(sight, placed[number][None], doubts[number][None])[0]
         for sight, number in zip(sights, matched, strict=True)
     ]
     wrong = sum(
@@ -252,21 +251,13 @@ def _matched(
         mine = [i for i, s in enumerate(sights) if (s.view, s.kind) == (view, kind)]
         theirs = [j for j, landmark in enumerate(plan) if landmark.kind == kind]
         points, doubt = np.array([placed[j] for j in theirs]), np.array([doubts[j] for j in theirs])
-        distances = np.array([_distances(sights[i], points, doubt) for i in mine])
+        distances = np.array([mahalanobis(sights[i], points, doubt) for i in mine])
         # what is too far costs the same, however far
         costs = np.minimum(distances, parameters.most_misfit)
         for row, column in zip(*linear_sum_assignment(costs), strict=True):
             if distances[row, column] < parameters.most_misfit:
                 found[mine[row]] = theirs[column]
     return found
-
-
-def _distances(sight: Sight, points_mm: Array, covariances_mm2: Array) -> Array:
-    """Return how far a sight is from (N, 3) points that are known so well, (N,) standard deviations."""
-    by_point = slopes(sight.projection, points_mm)
-    off = sight.uv_px - projected(sight.projection, points_mm)
-    doubts = sight.covariance_px2 + by_point @ covariances_mm2 @ by_point.transpose(0, 2, 1)
-    return np.asarray(np.sqrt(np.einsum("ni,nij,nj->n", off, np.linalg.inv(doubts), off)))
 
 
 def _beyond(sight: Sight, plan: Sequence[PlannedLandmark], placed: Sequence[Array]) -> bool:

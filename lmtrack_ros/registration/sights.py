@@ -114,3 +114,17 @@ def meeting(sights: Sequence[Sight]) -> tuple[Array, Array]:
         off = seen - projected(projections, point)
         point = point + np.linalg.solve(information, np.einsum("nij,nik,nk->j", by_point, weights, off))
     return point, np.linalg.inv(information)
+
+
+def mahalanobis(sight: Sight, points_mm: Array, covariances_mm2: Array) -> Array:
+    """Return how far a sight is from (N, 3) points that are known so well, (N,) standard deviations."""
+    by_point = slopes(sight.projection, points_mm)
+    off = sight.uv_px - projected(sight.projection, points_mm)
+    doubts = sight.covariance_px2 + by_point @ covariances_mm2 @ by_point.transpose(0, 2, 1)
+    return np.asarray(np.sqrt(np.einsum("ni,nij,nj->n", off, np.linalg.inv(doubts), off)))
+
+
+def farthest(sights: Sequence[Sight], point_mm: Array) -> float:
+    """Return how far from a (3,) point the ray of sights is that passes it farthest, standard deviations."""
+    exactly = np.zeros((1, 3, 3))
+    return float(max(mahalanobis(sight, point_mm[None], exactly)[0] for sight in sights))

@@ -8,6 +8,7 @@ import pytest
 from lmtrack_ros.core import frames
 from lmtrack_ros.core.geometry import Modality, Mount
 from lmtrack_ros.phantoms.xray.projector import projection_geometry
+from lmtrack_ros.registration.planning import planned_positions
 from lmtrack_ros.registration.rigid_fit import fit
 from lmtrack_ros.registration.setup_shift import NoShift, RegistrationParameters, SetupShift, register
 from lmtrack_ros.registration.sights import PlannedLandmark, Sight, meeting, projected
@@ -60,6 +61,23 @@ def test_rays_of_two_views_meet_in_the_landmark() -> None:
     np.testing.assert_allclose(point, (3.0, 40.0, 5.0), atol=1e-6)
     # both views see the height, one each of the others; 0.8 mm a pixel
     np.testing.assert_allclose(np.sqrt(np.diag(covariance)), (0.8, 0.8 / np.sqrt(2), 0.8), rtol=0.1)
+
+
+def test_planned_radiographs_give_the_plan() -> None:
+    sights = [
+        s for s in sights_of(np.eye(4), sigma_px=0.1) if not (s.view == 1 and s.kind == "sternal_angle")
+    ]
+    # out of order, and one is seen from one side only
+    positions = planned_positions(sights[::-1], PARAMETERS.most_misfit)
+    expected = {f"spinous_process_{n}": at for n, (_, _, at) in enumerate(SPINE, 1)}
+    assert positions.keys() == {*expected, "tracheal_bifurcation"}
+    for name, at in {**expected, "tracheal_bifurcation": ONES[0][2]}.items():
+        np.testing.assert_allclose(positions[name], at, atol=1e-4)
+
+
+def test_views_that_share_no_landmark_give_no_plan() -> None:
+    assert planned_positions([s for s in sights_of(np.eye(4)) if s.view == 0], 3.5) == {}
+    assert planned_positions([], 3.5) == {}
 
 
 @pytest.mark.parametrize("turned_deg", [(0, 0, 0), (1.5, -2.0, 2.5)])

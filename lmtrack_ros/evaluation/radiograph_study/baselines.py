@@ -1,6 +1,8 @@
 """Other ways to find the tracheal bifurcation, as in table 3 of LandmarkNet's paper."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +14,8 @@ from lmtrack_ros.evaluation.bootstrap import mean_interval
 from lmtrack_ros.evaluation.detection_study.fitting import fit
 from lmtrack_ros.evaluation.studies import Order
 from lmtrack_ros.inference.parameters import InferenceParameters
+from lmtrack_ros.models.description import SUFFIX
+from lmtrack_ros.models.grey import from_bytes
 from lmtrack_ros.models.landmark_net import KINDS
 from lmtrack_ros.models.landmark_net.configuration import LandmarkNetConfiguration
 from lmtrack_ros.models.landmark_net.correctness import CORRECT_PX, Matches, matches
@@ -19,24 +23,31 @@ from lmtrack_ros.models.landmark_net.losses import map_loss, map_losses
 from lmtrack_ros.models.landmark_net.network import Found, LandmarkNet
 from lmtrack_ros.models.landmark_net.populations import Radiographs, radiographs
 from lmtrack_ros.models.landmark_net.training import drawn, found_in
+from lmtrack_ros.models.loading import load_network
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.randomness import seed_all
+from lmtrack_ros.models.template_matching.configuration import TemplateMatchingConfiguration
+from lmtrack_ros.models.template_matching.data import Augmentation, draw
 from lmtrack_ros.models.template_matching.detection import Detector, Example
+from lmtrack_ros.models.template_matching.losses import LOSSES, match_loss
+from lmtrack_ros.models.template_matching.training import build_network
 from lmtrack_ros.models.trainee import Gathered
+from lmtrack_ros.models.weights import save_weights
 from lmtrack_ros.phantoms.portal_cases import VIEWS
 
 STEPS = 1000
 _SEED = 0
 _TEMPLATES = 20
 _KIND = "tracheal_bifurcation"
+_TEMPLATE_MATCHING, _TEMPLATE_START = "template matching", "radiograph"
 _EAGER = InferenceParameters(device="cpu", backend="eager")
 
 INTRODUCTION = f"""\
 Tracheal bifurcation in the portal images of the test patients. *LandmarkNet* and *DeepLabv3*
 (torchvision's, with MobileNetV3, from random weights, maps of the same size and Gaussians) learn from the
 same {STEPS} batches of the same images at the same learning rate, a short schedule. *Template matching*
-is this package's other network with its shipped weights for radiographs, which were trained on planar
-radiographs without labels; it looks for the patches round the bifurcation of {_TEMPLATES} training
+is this package's other network: its shipped weights for radiographs, trained on for {STEPS} batches of
+the same images, without labels; it looks for the patches round the bifurcation of {_TEMPLATES} training
 patients seen from the same side."""
 
 
@@ -83,7 +94,9 @@ def compared(order: Order, of: Radiographs, c: LandmarkNetConfiguration, gathere
         spent_s = _trained(network, training, c, order, name)
         found = found_in(network, c, of, portal)[_KIND]
         rows.append(_row(name, found, of, portal, f"{spent_s / 60:.0f}"))
-    rows.append(_row("template matching", _templates(training, of, portal, order), of, portal, "–"))
+    weights, spent_s = _template_weights(training, order)
+    found = _templates(weights, training, of, portal, order)
+    rows.append(_row(_TEMPLATE_MATCHING, found, of, portal, f"{spent_s / 60:.0f}"))
     return rows
 
 
@@ -111,7 +124,52 @@ def _trained(
     )
 
 
-def _templates(training: Radiographs, of: Radiographs, chosen: list[int], order: Order) -> list[Matches]:
+def _template_weights(training: Radiographs, order: Order) -> tuple[Path, float]:
+    """Train the template matching network on, unless that is done; returns its weights and the time, s."""
+    loaded = load_network("template_matching", _TEMPLATE_START, build_network)
+    network, c = loaded.network, loaded.description.configuration
+    assert isinstance(c, TemplateMatchingConfiguration)
+    side = torch.full((c.images_per_step,), float(c.image_px))
+
+    def loss() -> Tensor:
+        chosen = torch.randint(len(training), (c.images_per_step,))
+        grey = functional.interpolate(from_bytes(training.images[chosen])[:, None], c.image_px, mode="area")
+        batch = draw(
+            grey[:, 0],
+            side[:, None].expand(-1, 2),
+            side,
+            c.image_px,
+            c.patches_per_image,
+            c.patch_px,
+            Augmentation(crop=c.crop, noise=c.noise),
+        )
+        found = network.find(batch.views, network.encode_patches(batch.patches))
+        total = LOSSES[c.loss](found, batch.place_px)
+        if found.log_shares is not None:
+            total = total + match_loss(found.log_shares, batch.place_px, c.image_px)
+        return total
+
+    spent_s = fit(
+        network,
+        loss,
+        order.work / f"{_TEMPLATE_MATCHING}.pt",
+        steps=STEPS,
+        learning_rate=c.learning_rate,
+        seed=_SEED,
+        on_step=lambda done: order.progress(_TEMPLATE_MATCHING, done, STEPS),
+    )
+    path = order.work / f"{_TEMPLATE_MATCHING}{SUFFIX}"
+    description = replace(
+        loaded.description, data=(*loaded.description.data, "portal images"), start=_TEMPLATE_START
+    )
+    description.write(path.with_suffix(".yaml"))
+    save_weights(path, network.state_dict(), description)
+    return path, spent_s
+
+
+def _templates(
+    weights: Path, training: Radiographs, of: Radiographs, chosen: list[int], order: Order
+) -> list[Matches]:
     """Return what the template matching network finds, from examples of the same side."""
     kind = KINDS.index(_KIND)
     found: dict[int, Matches] = {}
@@ -123,7 +181,7 @@ def _templates(training: Radiographs, of: Radiographs, chosen: list[int], order:
             Example(training.images[i].numpy(), {_KIND: training.places_px[i, kind, 0].double().numpy()})
             for i in picked.tolist()
         ]
-        detector = Detector("radiograph", examples, _EAGER)
+        detector = Detector(str(weights), examples, _EAGER)
         mine = [number for number in chosen if of.views[number] == view]
         for done, number in enumerate(mine, 1):
             true = of.places_px[number, kind].double().numpy()
