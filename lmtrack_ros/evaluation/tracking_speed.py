@@ -40,6 +40,7 @@ class Setting:
 SETTINGS = {
     "attention_mask_rcnn": Setting("ultrasound", "ultrasound", "liver", (1, 5)),
     "coarse_to_fine_unet": Setting("lung", "fluoroscopy", "lung", (1,)),
+    "landmark_net": Setting("chest", "portal", "mv_90", (8,)),
     "template_matching": Setting("mr", "mr", "thorax", (1, 5, 10)),
 }
 """By model."""
@@ -96,7 +97,8 @@ def _by_backend(
         return
     grey = scaled(frames[0].image)
     for count in counts:
-        tracker.initialize(frames[0], _landmarks(count, frames[0]))
+        if tracker.needs_initialization:
+            tracker.initialize(frames[0], _landmarks(count, frames[0]))
         endless = cycle(frames)
         update_ms = _times_ms(lambda: tracker.update(next(endless)))  # noqa: B023
         finding = {}
