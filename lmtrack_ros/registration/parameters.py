@@ -11,6 +11,16 @@ from lmtrack_ros.registration.sights import PlannedLandmark, kind_of
 TARGET = "target"
 """Name of the point of a patient whose place the registration tells."""
 
+_USUAL_MM = {"tracheal_bifurcation": (0.5, 3.0, 1.5), "sternal_angle": (0.5, 1.0, 3.0)}
+"""Standard deviations along x, y and z from a plan of the end of an exhale, of what breath moves."""
+_STILL_MM = (0.5, 0.5, 0.5)
+"""Of bones that it does not move: how well a plan shows them."""
+
+
+def _usual_sigma_mm(kind: str) -> Array:
+    """Return the (3,) standard deviations from plan, along x, y and z, of a kind of landmark."""
+    return np.array(_USUAL_MM.get(kind, _STILL_MM))
+
 
 @dataclass(frozen=True)
 class RegistrationParameters:
@@ -42,9 +52,9 @@ class PlanParameters(RegistrationParameters):
     )
     positions_mm: tuple[float, ...] = parameter((), "planned x, y, z of each in isocenter, mm")
     sigma_mm: tuple[float, ...] = parameter(
-        (1.5,),
-        "standard deviation of each, of all where one is given: how well the plan shows it, and breath; of "
-        "more than 2 mm, one vertebra cannot be told from the next, mm",
+        (),
+        "standard deviations of x, y, z of each from plan, by marking and by breath; of more than 3 mm along "
+        "the body, one vertebra cannot be told from the next. Empty: what is usual of its kind, mm",
     )
     target_mm: tuple[float, ...] = parameter(
         (0.0, 0.0, 0.0), "planned x, y, z of the target that moves rigidly with the landmarks, mm"
@@ -60,17 +70,18 @@ class PlanParameters(RegistrationParameters):
         count = len(self.names)
         if len(self.positions_mm) != 3 * count:
             raise ValueError("positions_mm needs x, y and z for each name in names")
-        if len(self.sigma_mm) not in (1, count) or not min(self.sigma_mm) > 0:
-            raise ValueError("sigma_mm needs one positive value, or one for each name in names")
+        if len(self.sigma_mm) not in (0, 3 * count) or not all(sigma > 0 for sigma in self.sigma_mm):
+            raise ValueError("sigma_mm needs positive values for x, y and z of each name in names, or none")
         if len(self.target_mm) != 3:
             raise ValueError("target_mm needs x, y and z")
 
     @property
     def plan(self) -> tuple[PlannedLandmark, ...]:
         """The landmarks as planned."""
+        kinds = [kind_of(name) for name in self.names]
         positions: Array = np.reshape(self.positions_mm, (-1, 3))
-        sigmas = np.broadcast_to(self.sigma_mm, len(self.names))
+        sigmas = np.reshape(self.sigma_mm, (-1, 3)) if self.sigma_mm else map(_usual_sigma_mm, kinds)
         return tuple(
-            PlannedLandmark(name, kind_of(name), position, np.eye(3) * sigma**2)
-            for name, position, sigma in zip(self.names, positions, sigmas, strict=True)
+            PlannedLandmark(name, kind, position, np.diag(np.square(sigma)))
+            for name, kind, position, sigma in zip(self.names, kinds, positions, sigmas, strict=True)
         )

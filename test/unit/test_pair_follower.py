@@ -169,8 +169,11 @@ def test_model_that_needs_marks_is_refused() -> None:
     ("values", "why"),
     [
         ({"names": ["a"], "positions_mm": [0.0]}, "positions_mm needs x, y and z"),
-        ({"names": ["a"], "positions_mm": [0.0] * 3, "sigma_mm": [1.0, 2.0]}, "sigma_mm needs one positive"),
-        ({"sigma_mm": [0.0]}, "sigma_mm needs one positive"),
+        ({"names": ["a"], "positions_mm": [0.0] * 3, "sigma_mm": [1.0, 2.0]}, "sigma_mm needs positive"),
+        (
+            {"names": ["a"], "positions_mm": [0.0] * 3, "sigma_mm": [1.0, 0.0, 1.0]},
+            "sigma_mm needs positive",
+        ),
         ({"target_mm": [1.0]}, "target_mm needs x, y and z"),
     ],
     ids=["positions", "sigmas", "zero", "target"],

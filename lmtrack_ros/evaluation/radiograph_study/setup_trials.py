@@ -25,13 +25,12 @@ from lmtrack_ros.models.parts import Part
 from lmtrack_ros.phantoms import portal_cases
 from lmtrack_ros.phantoms.portal import LANDMARK_NAMES
 from lmtrack_ros.phantoms.portal_cases import VIEWS, Radiographs
-from lmtrack_ros.registration.parameters import RegistrationParameters
+from lmtrack_ros.registration.parameters import PlanParameters, RegistrationParameters
 from lmtrack_ros.registration.planning import planned_positions
 from lmtrack_ros.registration.setup_shift import NoShift, register
-from lmtrack_ros.registration.sights import PlannedLandmark, Sight, kind_of, sights_of
+from lmtrack_ros.registration.sights import PlannedLandmark, Sight, sights_of
 from lmtrack_ros.trackers.measurement import radius_mm
 
-_PLAN_SIGMA_MM = 1.5
 _WRONG_SHARE, _WRONG_MM = 0.25, 20.0
 _VERTEBRA_TRIALS = 200
 _TARGET_OFF_MM = 50.0
@@ -44,12 +43,12 @@ _INTRODUCTION = """\
 **Simulated portal images**, 1.2 mm pixels at the detector, 0.8 mm at the isocentre: {anatomies} anatomies
 that the network has never seen, each in {poses} poses, seen by megavolt beams from the front and from the
 left. Each lies up to 20 mm off plan along, and turned by up to 3° about, each axis, and breathes; the
-plan is of the end of an exhale. The planned landmarks are those of the planning CT, given to ± {sigma};
-*plan from radiographs*: those that the same network finds in the planned radiographs. Errors are of where
-the isocentre, and a target 50 mm away from it, lie; *within* is the share of the errors at the isocentre
-that the 95 % radius holds. *A quarter wrong*: of the landmarks that are found in each pair, so many are
-moved by 20 mm at the isocentre, in a direction by chance. *One vertebra farther off*: so many pairs drawn
-by chance, every other one towards the head. Weights: `{weights}`."""
+plan is of the end of an exhale. The planned landmarks are those of the planning CT; *plan from
+radiographs*: those that the same network finds in the planned radiographs. Errors are of where the
+isocentre, and a target 50 mm away from it, lie; *within* is the share of the errors at the isocentre that
+the 95 % radius holds. *A quarter wrong*: of the landmarks that are found in each pair, so many are moved
+by 20 mm at the isocentre, in a direction by chance. *One vertebra farther off*: so many pairs drawn by
+chance, every other one towards the head. Weights: `{weights}`."""
 
 _HEADINGS = (
     "number",
@@ -124,7 +123,6 @@ def conduct(order: Order) -> Path:
     introduction = _INTRODUCTION.format(
         anatomies=len({pair.subject for pair in pairs}),
         poses=portal_cases.POSES,
-        sigma=f"{_PLAN_SIGMA_MM:g} mm",
         weights=parameters.weights,
     )
     table = [f"| pairs | {' | '.join(_HEADINGS)} |", f"|---|{'--:|' * len(_HEADINGS)}"]
@@ -191,8 +189,10 @@ def _pair(
 
 
 def _plan(positions_mm: Mapping[str, Array]) -> tuple[PlannedLandmark, ...]:
-    covariance = np.eye(3) * _PLAN_SIGMA_MM**2
-    return tuple(PlannedLandmark(name, kind_of(name), at, covariance) for name, at in positions_mm.items())
+    parameters = PlanParameters(
+        names=tuple(positions_mm), positions_mm=tuple(np.ravel(list(positions_mm.values())).tolist())
+    )
+    return parameters.plan
 
 
 def _with_wrong(pair: _Pair, rng: np.random.Generator) -> _Pair:
