@@ -66,6 +66,7 @@ class RigidFit:
 def fit(pairs: Sequence[tuple[PlannedLandmark, Sight]], turn_rad: float) -> RigidFit | None:
     """Return the weighted least-squares motion, by Gauss and Newton.
 
+    That patients lie turned by little is an observation too: a great turn fits no better than a wrong sight.
     Landmarks nearly on a line, as the spine's are, tell nothing of the turn about it. A turn of which they
     tell less than is known beforehand is frozen at none, and its variance is handed on to the translation
     (consider covariance: Schmidt 1966, Advances in Control Systems 3, 293).
@@ -80,23 +81,27 @@ def fit(pairs: Sequence[tuple[PlannedLandmark, Sight]], turn_rad: float) -> Rigi
     of = _Equations(pairs)
     center = of.planned.mean(axis=0)
     motion = _Motion(np.zeros(3), np.eye(3))
+    known = np.diag([0.0] * 3 + [1 / turn_rad**2 if turn_rad else 0.0] * 3)
     kept: Array = np.zeros((6, 0))
     frozen = kept
     for iteration in range(_ITERATIONS):
         slope, off, weights = of.linearised(center, motion)
         information = np.einsum("nij,nik,nkl->jl", slope, weights, slope)
+        # of a start too far off, or of sights that contradict each other, the next step may lead nowhere
+        if not np.isfinite(information).all():
+            return None
+        if not np.linalg.eigvalsh(information[:3, :3])[0] > _LEAST_INFORMATION:
+            return None
         if iteration == 0:
-            if not np.linalg.eigvalsh(information[:3, :3])[0] > _LEAST_INFORMATION:
-                return None
             kept, frozen = _directions(information, turn_rad)
-        gradient = np.einsum("nij,nik,nk->j", slope, weights, off)
-        step = kept @ np.linalg.solve(kept.T @ information @ kept, kept.T @ gradient)
+        gradient = np.einsum("nij,nik,nk->j", slope, weights, off) - known @ motion.turns
+        step = kept @ np.linalg.solve(kept.T @ (information + known) @ kept, kept.T @ gradient)
         motion = motion.further(step)
         if np.abs(step).max() < _SHORT:
             break
     slope, off, weights = of.linearised(center, motion)
     information = np.einsum("nij,nik,nkl->jl", slope, weights, slope)
-    own = np.linalg.inv(kept.T @ information @ kept)
+    own = np.linalg.inv(kept.T @ (information + known) @ kept)
     handed_on = frozen - kept @ own @ kept.T @ information @ frozen
     covariance = kept @ own @ kept.T + turn_rad**2 * handed_on @ handed_on.T
     misfits = np.sqrt(np.einsum("ni,nij,nj->n", off, weights, off))
@@ -116,6 +121,11 @@ def fit(pairs: Sequence[tuple[PlannedLandmark, Sight]], turn_rad: float) -> Rigi
 class _Motion:
     translation_mm: Array
     rotation: Array
+
+    @property
+    def turns(self) -> Array:
+        """(6,) no translation, and the rotation vector, rad."""
+        return np.concatenate([np.zeros(3), Rotation.from_matrix(self.rotation).as_rotvec()])
 
     def further(self, step: Array) -> "_Motion":
         turn = Rotation.from_rotvec(step[3:]).as_matrix()

@@ -64,9 +64,11 @@ def register(
 
     Args:
         plan: landmarks of the plan; kinds with one landmark alone can tell which vertebra is which.
-        sights: in two views or more.
+        sights: in two views or more; those of a kind that is not planned say nothing.
         parameters: when to trust.
     """
+    kinds = {landmark.kind for landmark in plan}
+    sights = [sight for sight in sights if sight.kind in kinds]
     if len({sight.view for sight in sights}) < _VIEWS:
         return NoShift("landmarks are seen in one view only")
     readings = _readings(plan, sights, parameters)

@@ -1,6 +1,7 @@
 """Landmarks in two radiographs become a shift that is exact, honest about its error, or refused."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,13 +84,30 @@ def test_views_that_share_no_landmark_give_no_plan() -> None:
 @pytest.mark.parametrize("turned_deg", [(0, 0, 0), (1.5, -2.0, 2.5)])
 def test_exact_sights_give_the_exact_motion(turned_deg: Sequence[float]) -> None:
     transform = moved((12.0, -7.0, 15.0), turned_deg)
-    found = register(PLAN, sights_of(transform, sigma_px=1e-3), PARAMETERS)
+    # what is known of a plan exactly outweighs how little patients usually lie turned
+    plan = [replace(one, covariance_mm2=np.eye(3) * 1e-6) for one in PLAN]
+    found = register(plan, sights_of(transform, sigma_px=1e-3), PARAMETERS)
     assert isinstance(found, SetupShift)
     assert found.motion.turns == 3
     np.testing.assert_allclose(found.motion.transform, transform, atol=1e-4)
     assert len(found.names) == 7
     assert found.wrong == 0
     np.testing.assert_allclose(found.displacement_mm(np.zeros(3)), (12.0, -7.0, 15.0), atol=1e-3)
+
+
+def test_kind_that_is_not_planned_says_nothing() -> None:
+    transform = moved((12.0, -7.0, 15.0))
+    plan = [one for one in PLAN if one.kind != "sternal_angle"]
+    found = register(plan, sights_of(transform, sigma_px=1e-3), PARAMETERS)
+    assert isinstance(found, SetupShift)
+    assert found.wrong == 0
+    assert len(found.names) == 6
+
+
+def test_great_turn_is_less_likely_than_it_fits() -> None:
+    # the sights alone say 10 degrees, more than patients lie turned
+    found = register(PLAN, sights_of(moved((0.0, 0.0, 0.0), (0.0, 0.0, 10.0)), sigma_px=0.1), PARAMETERS)
+    assert isinstance(found, NoShift) or abs(found.motion.turn_deg[2]) < 10.0
 
 
 def test_covariance_tells_how_far_off_the_motion_is() -> None:

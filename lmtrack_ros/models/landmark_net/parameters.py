@@ -21,5 +21,5 @@ class LandmarkNetParameters:
     clear_height: float = parameter(
         0.6, "of a peak that may be TRACKED; a lower one is UNCERTAIN", minimum=0.05, maximum=1.0
     )
-    trust: Trust = field(default_factory=Trust)
+    trust: Trust = field(default_factory=lambda: Trust(tolerance_mm=5.0))
     inference: InferenceParameters = field(default_factory=InferenceParameters)
