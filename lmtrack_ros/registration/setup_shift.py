@@ -1,8 +1,8 @@
 """How a patient lies off plan, from landmarks in a pair of radiographs; or why that cannot be told.
 
 Spinous processes repeat: a patient who lies one vertebra too high shows almost the same picture. So a shift
-is taken only if landmarks of which there is one say it too, and if every other reading of the picture would
-need at least two more sights to be wrong.
+is taken only if landmarks of which there is one say it too, and if every other reading of the picture fits
+worse by at least as much as two wrong sights.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ _UNSURE_MM = 6.0
 _ALIKE_MM = 5.0
 """Shifts of one patient that differ by less are one; vertebrae are 15 mm and more apart."""
 _DECISIVE = 2
-"""Of sights, how many more must be wrong in any other reading."""
+"""Of sights: by as much as so many wrong ones any other reading must fit worse."""
 _VIEWS = 2
 
 
@@ -74,9 +74,8 @@ def register(
     readings = _readings(plan, sights, parameters)
     if not readings:
         return NoShift("the landmarks that are seen fit the plan nowhere")
-    best = min(readings, key=lambda one: (one.wrong, one.cost))
-    middle = np.mean([landmark.position_mm for landmark in plan], axis=0)
-    refusal = _doubt(best, readings, sights, middle, parameters)
+    best = min(readings, key=lambda one: one.cost)
+    refusal = _doubt(best, readings, plan, sights, parameters)
     if refusal:
         return NoShift(refusal)
     return SetupShift(best.motion, tuple(sorted({name for name in best.names if name})), best.wrong)
@@ -92,7 +91,7 @@ class _Reading:
         unique: how many sights are of landmarks of which there is one.
         wrong: how many sights cannot be what they say. One past the ends of its kind's planned landmarks
             counts half: there may be more than the plan shows.
-        cost: sum of squared misfits, of each wrong one the most allowed.
+        cost: sum of squared misfits, of each wrong one the most allowed, and of the turns from none.
     """
 
     motion: RigidFit
@@ -105,11 +104,12 @@ class _Reading:
 def _doubt(
     best: _Reading,
     readings: Sequence[_Reading],
+    plan: Sequence[PlannedLandmark],
     sights: Sequence[Sight],
-    middle: Array,
     parameters: RegistrationParameters,
 ) -> str:
     """Return why the best reading is not to be trusted, or nothing."""
+    middle = np.mean([landmark.position_mm for landmark in plan], axis=0)
     seen = {name for name in best.names if name}
     if len(seen) < parameters.min_landmarks:
         return f"only {len(seen)} landmarks are seen where one shift puts them, of {parameters.min_landmarks}"
@@ -122,9 +122,29 @@ def _doubt(
     here = best.motion.moved(middle)
     for other in readings:
         away_mm = float(np.linalg.norm(other.motion.moved(middle) - here))
-        if away_mm > _ALIKE_MM and other.wrong - best.wrong < _DECISIVE:
+        if away_mm > _ALIKE_MM and other.cost - best.cost < _DECISIVE * parameters.most_misfit**2:
             return f"the picture can also be read {away_mm:.0f} mm away, as of the next vertebra"
+    if _hangs_on_one(best, plan, sights, parameters):
+        return f"without one of the sights the isocentre would be more than {_ALIKE_MM:g} mm away"
     return ""
+
+
+def _hangs_on_one(
+    best: _Reading,
+    plan: Sequence[PlannedLandmark],
+    sights: Sequence[Sight],
+    parameters: RegistrationParameters,
+) -> bool:
+    """Return whether one sight alone tells where the isocentre is: nothing would show that it is wrong."""
+    landmarks = {landmark.name: landmark for landmark in plan}
+    pairs = [(landmarks[name], s) for s, name in zip(sights, best.names, strict=True) if name]
+    here = best.motion.moved(np.zeros(3))
+    for left_out in range(len(pairs)):
+        rest = pairs[:left_out] + pairs[left_out + 1 :]
+        motion = fit(rest, float(np.radians(parameters.turn_deg)))
+        if motion is None or np.linalg.norm(motion.moved(np.zeros(3)) - here) > _ALIKE_MM:
+            return True
+    return False
 
 
 def _readings(
@@ -201,7 +221,7 @@ def _read(
         tuple("" if number is None else plan[number].name for number in matched),
         sum(number is not None and of_kind[plan[number].kind] == 1 for number in matched),
         wrong,
-        float(np.square(misfits).sum()),
+        float(np.square(misfits).sum() + np.square(motion.turn_deg / parameters.turn_deg).sum()),
     )
 
 
