@@ -37,7 +37,7 @@ class RegistrationParameters:
     )
     min_landmarks: int = parameter(3, "that must be seen where the shift puts them", minimum=3)
     most_wrong_share: float = parameter(
-        0.15, "of the sights, that may be left out as wrong", minimum=0.0, maximum=0.5
+        0.16, "of the sights, that may be left out as wrong", minimum=0.0, maximum=0.5
     )
 
 
