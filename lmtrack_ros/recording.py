@@ -402,8 +402,8 @@ class Recording:
 
         Stamps are those of the messages, times of receipt those of the recording. A frame that
         cannot be read, changes size or runs backwards in time is reported through ``logging`` and
-        skipped. The geometry is the one latched at the time, or for a hand-held imager the one of
-        the same stamp; None where the recording has none.
+        skipped. The geometry is the one of the same stamp, or of an imager that is not hand-held the
+        one latched at the time; None where the recording has none.
 
         Args:
             topic: by default ``image`` or ``volume``, else the only topic with images.
@@ -487,17 +487,15 @@ class _GeometryTimeline:
             except UserError as error:
                 logger.warning("%s: %s", recording.path.name, error)
                 continue
-            if geometry.mount is Mount.PATIENT:
-                self._of_stamp[interface.stamp_ns(message.header.stamp)] = geometry
-            else:
+            # of an imager that goes from view to view, what was latched last may be of the other view
+            self._of_stamp[interface.stamp_ns(message.header.stamp)] = geometry
+            if geometry.mount is not Mount.PATIENT:
                 self._received_ns.append(received_ns)
                 self._latched.append(geometry)
 
     def at(self, stamp_ns: int, received_ns: int) -> ImageGeometry | None:
-        if self._of_stamp:
+        if stamp_ns in self._of_stamp or not self._latched:
             return self._of_stamp.get(stamp_ns)
-        if not self._latched:
-            return None
         # a latched message may reach the recorder after the first frames that it holds for
         return self._latched[max(0, bisect_right(self._received_ns, received_ns) - 1)]
 

@@ -1,33 +1,37 @@
-"""A mailbox with one slot between a callback and a worker thread."""
+"""A mailbox with few slots between a callback and a worker thread."""
 
 import threading
+from collections import deque
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """Keeps only the newest item: a slow worker skips, and never queues."""
+    """Keeps only the newest items: a slow worker skips, and never falls behind.
 
-    def __init__(self) -> None:
+    Args:
+        slots: how many it keeps.
+    """
+
+    def __init__(self, slots: int = 1) -> None:
         self._condition = threading.Condition()
-        self._item: T | None = None
+        self._items: deque[T] = deque(maxlen=slots)
         self._closed = False
 
     def put(self, item: T) -> bool:
-        """Replace what is there; returns whether that was something nobody had taken."""
+        """Add an item; returns whether the oldest had to go, which nobody had taken."""
         with self._condition:
-            replaced = self._item is not None
-            self._item = item
+            is_full = len(self._items) == self._items.maxlen
+            self._items.append(item)
             self._condition.notify()
-            return replaced
+            return is_full
 
     def take(self) -> T | None:
-        """Wait for an item and return it; None once the mailbox is closed."""
+        """Wait for an item and return the oldest; None once the mailbox is closed."""
         with self._condition:
-            self._condition.wait_for(lambda: self._item is not None or self._closed)
-            item, self._item = self._item, None
-            return None if self._closed else item
+            self._condition.wait_for(lambda: bool(self._items) or self._closed)
+            return None if self._closed else self._items.popleft()
 
     def close(self) -> None:
         """Wake the worker and let it end."""

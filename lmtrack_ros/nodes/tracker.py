@@ -68,8 +68,10 @@ class TrackerNode(ManagedNode):
 
     def activate(self) -> None:
         """Start to listen and to follow."""
-        self._mailbox: Mailbox[Frame] = Mailbox()
-        if self._settings.moving_imager:
+        views = bool(self._settings.registration.names)
+        # both images of a pair come at once, and neither says anything without the other
+        self._mailbox: Mailbox[Frame] = Mailbox(slots=2 if views else 1)
+        if views or self._settings.moving_imager:
             classes = [message_class(interface.TOPIC_TYPES[t]) for t in ("image", "image_geometry")]
             topics = (classes[0], "image", qos.IMAGES), (classes[1], "image_geometry", qos.STREAM)
             for subscription in time_synchronizer(self, topics, self._on_pair):

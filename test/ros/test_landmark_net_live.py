@@ -49,10 +49,10 @@ def set_up(folder: Path) -> Path:
     overrides = {"tracker": TRACKER, "recorder": {"path": str(folder / "recording")}}
     nodes = describe(find_config(CONFIG), overrides)
     with Processes(nodes, log_directory=folder / "log") as processes, Operator() as operator:
+        operator.arm(30.0)
         spun_until(lambda: _target(operator.landmarks) is not None, processes, operator, "no target")
-        operator.arm(10.0)
-        proposal = operator.propose_setup(10.0)
-        numbers = re.search(r"session (\d+), sequence (\d+)", proposal)
+        spun_until(lambda: _is_decided(operator), processes, operator, "no decision")
+        numbers = re.search(r"session (\d+), sequence (\d+)", operator.propose_setup(10.0))
         assert numbers
         # until it is confirmed, nothing moves
         assert operator.couch is not None
@@ -65,6 +65,11 @@ def set_up(folder: Path) -> Path:
             "the set-up was not verified",
         )
     return folder / "recording"
+
+
+def _is_decided(operator: Operator) -> bool:
+    found, decision = operator.landmarks, operator.decision
+    return found is not None and decision is not None and decision.stamps.acquired_ns >= found.stamp_ns
 
 
 def _target(found: LandmarkSet | None) -> Array | None:
