@@ -116,6 +116,7 @@ _ALL = (
         "landmarks",
         "landmarks in radiographs of other patients, beside DeepLabv3 and template matching",
         "lmtrack_ros.evaluation.radiograph_study.landmarks:conduct",
+        takes_recordings=True,
     ),
     Study(
         "landmark_net",

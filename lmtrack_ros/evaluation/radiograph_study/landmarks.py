@@ -1,24 +1,28 @@
 """Landmarks in radiographs of other patients (Results, tables 2 and 3 and fig. 4), beside other methods."""
 
 from collections.abc import Sequence
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.evaluation.bootstrap import mean_interval
 from lmtrack_ros.evaluation.overlay import atomic_file
 from lmtrack_ros.evaluation.radiograph_study import baselines
-from lmtrack_ros.evaluation.radiograph_study.picture import draw_deviations
+from lmtrack_ros.evaluation.radiograph_study.picture import draw_deviations, draw_found
 from lmtrack_ros.evaluation.studies import Order
-from lmtrack_ros.models.landmark_net import KINDS, MODEL
+from lmtrack_ros.inference.parameters import InferenceParameters
+from lmtrack_ros.models.landmark_net import KINDS, LEAST_HEIGHT, MODEL
 from lmtrack_ros.models.landmark_net.correctness import CORRECT_PX, THRESHOLDS_PX, Matches, correctness
+from lmtrack_ros.models.landmark_net.finder import Finder
 from lmtrack_ros.models.landmark_net.network import LandmarkNet
 from lmtrack_ros.models.landmark_net.populations import Radiographs, radiographs
 from lmtrack_ros.models.landmark_net.training import found_in
 from lmtrack_ros.models.loading import load_network
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.phantoms.portal_cases import VIEWS
+from lmtrack_ros.sources import open_source
 
 WEIGHTS = "chest"
 _BEAMS = ("MV", "kV")
@@ -37,14 +41,20 @@ The paper prints, of clinical images and of other patients: spinous processes in
 sternal angle in kV 85.61 % (2.64 px)."""
 
 
+_IN_REAL = """\
+The first {frames} frames, without truth: judge by eye. Numbers are heights of peaks; a landmark of which the
+network is certain has 1, one below 0.3 is none, one below 0.6 is never TRACKED."""
+
+_PICTURED = 3
+_EAGER = InferenceParameters(device="cpu", backend="eager")
+
+
 def conduct(order: Order) -> Path:
     """Find the landmarks of the test patients; returns the page.
 
     Raises:
-        UserError: recordings were ordered, or there are no such weights.
+        UserError: there are no such weights, or a recording cannot be read.
     """
-    if order.recordings:
-        raise UserError("this study is of simulated patients: leave out --recordings")
     weights = order.weights or WEIGHTS
     network = load_network(MODEL.name, weights, LandmarkNet).network
     c = network.configuration
@@ -93,10 +103,26 @@ def conduct(order: Order) -> Path:
         "|---|--:|--:|--:|",
         *others,
         "",
+        *_real(order, weights),
     ]
     with atomic_file(path) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
     return path
+
+
+def _real(order: Order, weights: str) -> list[str]:
+    """Draw what is found in the first frames of recordings; returns the part of the page that shows it."""
+    if not order.recordings:
+        return []
+    finder = Finder(weights, _EAGER)
+    lines = ["## In real images", "", _IN_REAL.format(frames=_PICTURED), ""]
+    for folder in order.recordings:
+        with closing(open_source(folder)) as source:
+            images = [frame.image for frame in islice(source, _PICTURED)]
+        picture = f"{folder.resolve().name}.png"
+        draw_found(order.out / picture, images, [finder.find(image, LEAST_HEIGHT) for image in images])
+        lines += [f"![{folder.resolve().name}]({picture})", ""]
+    return lines
 
 
 def _of_beam(found: Sequence[Matches], of: Radiographs, beam: str) -> list[Matches]:
