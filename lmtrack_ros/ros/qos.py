@@ -60,7 +60,16 @@ EVERY_DECISION = QoSProfile(
 EVERY_MESSAGE = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
 """For who only listens, and must leave nothing out."""
 
+CALLS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1000,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""What an operator did, from the start on: a recording without it could not be replayed."""
+
 _OF_TOPIC = {
+    "audit": CALLS,
     "image": IMAGES,
     "volume": IMAGES,
     "image_geometry": LATCHED,

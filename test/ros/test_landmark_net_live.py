@@ -16,8 +16,7 @@ from lmtrack_ros import interface
 from lmtrack_ros.cli.main import main
 from lmtrack_ros.configuration import find_config, load
 from lmtrack_ros.core.errors import UserError
-from lmtrack_ros.core.frames import Array
-from lmtrack_ros.core.records import CouchMode, GateState, LandmarkSet, Reason, Status
+from lmtrack_ros.core.records import CouchMode, GateState, Reason, Status
 from lmtrack_ros.graph import describe
 from lmtrack_ros.pipeline import Step, Timing
 from lmtrack_ros.recording import Recording
@@ -50,9 +49,9 @@ def set_up(folder: Path) -> Path:
     nodes = describe(find_config(CONFIG), overrides)
     with Processes(nodes, log_directory=folder / "log") as processes, Operator() as operator:
         operator.arm(30.0)
-        spun_until(lambda: _target(operator.landmarks) is not None, processes, operator, "no target")
-        spun_until(lambda: _is_decided(operator), processes, operator, "no decision")
-        numbers = re.search(r"session (\d+), sequence (\d+)", operator.propose_setup(10.0))
+        proposals: list[str] = []
+        spun_until(lambda: _proposes(operator, proposals), processes, operator, "nothing is proposed")
+        numbers = re.search(r"session (\d+), sequence (\d+)", proposals[0])
         assert numbers
         # until it is confirmed, nothing moves
         assert operator.couch is not None
@@ -67,15 +66,14 @@ def set_up(folder: Path) -> Path:
     return folder / "recording"
 
 
-def _is_decided(operator: Operator) -> bool:
-    found, decision = operator.landmarks, operator.decision
-    return found is not None and decision is not None and decision.stamps.acquired_ns >= found.stamp_ns
-
-
-def _target(found: LandmarkSet | None) -> Array | None:
-    """Return the target's place, mm; None where it is not TRACKED."""
-    estimates = found.estimates if found is not None else ()
-    return next((e.position_mm for e in estimates if e.id == TARGET and e.status is Status.TRACKED), None)
+def _proposes(operator: Operator, proposals: list[str]) -> bool:
+    try:
+        proposals.append(operator.propose_setup(10.0))
+    except UserError:
+        # too few good pairs yet
+        operator.spin(0.5)
+        return False
+    return True
 
 
 def run_until_set_up(tmp_path: Path) -> Path:

@@ -463,6 +463,14 @@ class TestGating:
         values = {v.key: float(v.value) for v in diagnostics[-1].status[0].values}
         assert 0 <= values["total_p50_ms"] <= values["total_p95_ms"] <= values["total_max_ms"] < 1000
 
+    def test_calls_reach_a_recorder_that_comes_late(self, ros: Any) -> None:
+        self.start(ros)
+        ros.call(Trigger, "arm", Trigger.Request())
+        ros.spin(0.2)
+        audit = ros.listen("audit")
+        ros.spin_until(lambda: bool(audit))
+        assert interface.read_audit_entry(audit[0]).action == "arm"
+
     def test_setup_shift_is_not_confirmed_by_a_wrong_number(self, ros: Any) -> None:
         self.start(ros)
         service = message_class("lmtrack_ros/srv/ConfirmCouchShift")
