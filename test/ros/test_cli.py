@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from lmtrack_ros import interface
+from lmtrack_ros.evaluation.tracking_speed import SETTINGS
 from lmtrack_ros.recording import Recording
 
 LMTRACK = [sys.executable, "-m", "lmtrack_ros.cli.main"]
@@ -189,7 +190,7 @@ def test_bench_measures_transport_the_gates_own_time_rendering_and_tracking(doma
     rendering = measured["rendering"]
     assert {one["phantom"].split()[0] for one in rendering["settings"]} == {"ultrasound", "fluoroscopy", "mr"}
     assert min(one["frames_per_s"] for one in rendering["settings"]) > 0
-    assert set(measured["tracking"]) == {"attention_mask_rcnn", "coarse_to_fine_unet", "template_matching"}
+    assert set(measured["tracking"]) == set(SETTINGS)
     assert min(one["times_fewer"] for one in measured["stream_beside_window"]["sizes"]) > 5
     for tracking in measured["tracking"].values():
         assert bool(tracking["runs"]) != bool(tracking["missing"])
