@@ -9,6 +9,7 @@ _MODELS = {
     "attention_mask_rcnn": "lmtrack_ros.models.attention_mask_rcnn:MODEL",
     "coarse_to_fine_unet": "lmtrack_ros.models.coarse_to_fine_unet:MODEL",
     "landmark_net": "lmtrack_ros.models.landmark_net:MODEL",
+    "patch_iterative": "lmtrack_ros.models.patch_iterative:MODEL",
     "template_matching": "lmtrack_ros.models.template_matching:MODEL",
 }
 

@@ -15,9 +15,12 @@ _BYTES = 170.0
 
 
 def scaled(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Return (H, W) grey values, most of them between 0 and 1; what is not finite is 0."""
-    step = max(1, round((image.size / _SAMPLES) ** 0.5))
-    sample = image[step // 2 :: step, step // 2 :: step].astype(np.float64)
+    """Return grey values of an (H, W) image or a (D, H, W) volume, most of them between 0 and 1.
+
+    What is not finite is 0.
+    """
+    step = max(1, round((image.size / _SAMPLES) ** (1 / image.ndim)))
+    sample = image[(slice(step // 2, None, step),) * image.ndim].astype(np.float64)
     sample = sample[np.isfinite(sample)]
     dark, bright = np.percentile(sample, (_DARK, _BRIGHT)).tolist() if sample.size else (0.0, 1.0)
     values = (image.astype(np.float32) - np.float32(dark)) / np.float32(max(bright - dark, 1e-6))

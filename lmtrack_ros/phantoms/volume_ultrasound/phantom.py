@@ -149,6 +149,11 @@ class VolumeUltrasoundPhantom(Phantom):
         self._pose = FetalPose(rng, head_mm, neck_mm, seed)
         self._display = _Display.draw(rng, self._probe)
 
+    @property
+    def half_turn(self) -> Array:
+        """(3, 3) rotation in isocenter from the standard lie to the one that the fetus is nearest to."""
+        return self._pose.half_turn
+
     @cached_property
     def _grid(self) -> HeadGrid:
         return draw_tissue(self.head, self._grid_mm, np.random.default_rng((self._seed, 4)))

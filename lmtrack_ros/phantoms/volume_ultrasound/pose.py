@@ -24,10 +24,14 @@ class FetalPose:
         centre_mm: (3,) usual position of the head's origin in isocenter.
         neck_mm: (3,) what it turns about, in the head frame.
         seed: of the nods.
+
+    Attributes:
+        half_turn: (3, 3) rotation in isocenter from the standard lie to the one it is nearest to.
     """
 
     def __init__(self, rng: np.random.Generator, centre_mm: Array, neck_mm: Array, seed: int) -> None:
         flip = np.eye(3)[int(rng.integers(3))] * np.pi * float(rng.random() < 0.75)
+        self.half_turn: Array = np.round(Rotation.from_rotvec(flip).as_matrix())
         turned_rad = np.clip(rng.normal(0.0, np.deg2rad(11.0), 3), -np.deg2rad(30), np.deg2rad(30))
         self._lie = (Rotation.from_rotvec(turned_rad) * Rotation.from_rotvec(flip)).as_matrix() @ _STANDARD
         self._centre_mm = centre_mm

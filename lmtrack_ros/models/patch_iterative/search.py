@@ -1,0 +1,144 @@
+"""PIN inference: points that move from patch to patch until they stay."""
+
+from collections.abc import Callable
+from itertools import product
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lmtrack_ros.models.patch_iterative.configuration import PatchIterativeConfiguration
+from lmtrack_ros.models.patch_iterative.network import Move
+from lmtrack_ros.models.patch_iterative.patches import Level, cut, upright
+from lmtrack_ros.models.patch_iterative.rules import Rule, rule_c
+from lmtrack_ros.models.patch_iterative.shape_model import ShapeModel
+
+RANDOM_STARTS = 5
+"""Beside the one at the mean shape."""
+STEPS, SLOW_STEPS = 10, 350
+"""T of rules B and C, and of rule A."""
+
+
+class Ends(NamedTuple):
+    """Where the points of one volume came to.
+
+    Attributes:
+        each_mm: (S, L, 3) by start.
+        moved_mm: (S,) mean distance that the landmarks moved in the last step.
+    """
+
+    each_mm: Tensor
+    moved_mm: Tensor
+
+    @property
+    def mean_mm(self) -> Tensor:
+        """(L, 3) the prediction."""
+        return self.each_mm.mean(0)
+
+    @property
+    def spread_mm(self) -> Tensor:
+        """(L, 3) standard deviation over the starts."""
+        return self.each_mm.std(0)
+
+
+def single_starts(extent_mm: Tensor) -> Tensor:
+    """Return (19, 3): the centre of a volume of (3,) extent, and 18 points a quarter of it away."""
+    around = [a for a in product((0.0, -1.0, 1.0), repeat=3) if sum(map(abs, a)) < 3]
+    return torch.tensor(around, device=extent_mm.device) * extent_mm / 4
+
+
+def shape_starts(model: ShapeModel, generator: torch.Generator) -> Tensor:
+    """Return (6, n_b): the mean shape and five random ones."""
+    drawn = torch.randn(RANDOM_STARTS, len(model.deviations_mm), generator=generator).to(model.mean_mm)
+    return torch.cat([torch.zeros_like(drawn[:1]), drawn * model.deviations_mm])
+
+
+def search(
+    level: Level,
+    network: Callable[[Tensor], Move],
+    model: ShapeModel,
+    starts: Tensor,
+    rule: Rule,
+    steps: int,
+    c: PatchIterativeConfiguration,
+) -> Ends:
+    """Move all points of a volume at once.
+
+    Args:
+        level: of the volume, at the patches' pixel size.
+        network: takes (S, 3 L, s, s) patches.
+        model: of the landmarks.
+        starts: (S, n_b).
+        rule: of the update.
+        steps: T.
+        c: sizes.
+    """
+    b = starts
+    positions = model.positions_mm(b)
+    moved = torch.zeros(len(b), device=b.device)
+    for _ in range(steps):
+        b = b + rule(network(patches_of(level, positions, c)))
+        before, positions = positions, model.positions_mm(b)
+        moved = (positions - before).norm(dim=-1).mean(-1)
+    return Ends(positions, moved)
+
+
+def patches_of(level: Level, positions_mm: Tensor, c: PatchIterativeConfiguration) -> Tensor:
+    """Return the (S, 3 L, s, s) patches of S shapes."""
+    points = positions_mm.flatten(0, 1)
+    found = cut(level, points, upright(len(points), points), c.patch_px, c.pixel_mm)
+    return found.reshape(len(positions_mm), -1, c.patch_px, c.patch_px)
+
+
+def refine(
+    level: Level,
+    network: Callable[[Tensor], Move],
+    model: ShapeModel,
+    starts_mm: Tensor,
+    steps: int,
+    c: PatchIterativeConfiguration,
+) -> Ends:
+    """Move every landmark by itself, by patches along the axes of the anatomy; rule C.
+
+    Args:
+        level: of the volume, at the finer pixel size.
+        network: takes (S L, 3, s, s) patches, the landmarks of a start one after the other.
+        model: its mean shape says which way the anatomy lies.
+        starts_mm: (S, L, 3).
+        steps: how many.
+        c: sizes.
+    """
+    positions = starts_mm
+    moved = torch.zeros(len(positions), device=positions.device)
+    for _ in range(steps):
+        axes = lie(positions, model)
+        patches = turned_patches(level, positions, axes, c)
+        step = rule_c(network(patches)).reshape(positions.shape)
+        step = torch.einsum("sij,slj->sli", axes, step)
+        positions = positions + step
+        moved = step.norm(dim=-1).mean(-1)
+    return Ends(positions, moved)
+
+
+def turned_patches(
+    level: Level, positions_mm: Tensor, axes: Tensor, c: PatchIterativeConfiguration
+) -> Tensor:
+    """Return the (S L, 3, s, s) patches round the landmarks of S shapes, along (S, 3, 3) axes."""
+    every = axes.repeat_interleave(positions_mm.shape[1], dim=0)
+    return cut(level, positions_mm.flatten(0, 1), every, c.patch_px, c.fine_pixel_mm)
+
+
+def lie(positions_mm: Tensor, model: ShapeModel) -> Tensor:
+    """Return (S, 3, 3): how (S, L, 3) landmarks are turned against the mean shape, by least squares.
+
+    Kabsch (1976). Fewer than three landmarks lie as the mean shape does.
+    """
+    if positions_mm.shape[1] < 3:
+        return upright(len(positions_mm), positions_mm)
+    mean = model.mean_mm.reshape(-1, 3)
+    about, reference = positions_mm - positions_mm.mean(1, keepdim=True), mean - mean.mean(0)
+    u, _, vh = torch.linalg.svd(about.mT @ reference)
+    signs = torch.ones_like(u[:, 0])
+    signs[:, 2] = torch.linalg.det(u @ vh).sign()
+    turned: Tensor = (u * signs[:, None]) @ vh
+    return turned

@@ -1,0 +1,183 @@
+"""Training of the patch-based iterative network (Experiment setup)."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lmtrack_ros.models.parts import Part
+from lmtrack_ros.models.patch_iterative.configuration import PatchIterativeConfiguration
+from lmtrack_ros.models.patch_iterative.data import (
+    Annotated,
+    coarse_points,
+    drawn_lie,
+    fine_points,
+    shown_otherwise,
+)
+from lmtrack_ros.models.patch_iterative.losses import losses, total
+from lmtrack_ros.models.patch_iterative.network import Move, PatchIterative, one_hot
+from lmtrack_ros.models.patch_iterative.patches import cut, upright
+from lmtrack_ros.models.patch_iterative.populations import mirror, volumes
+from lmtrack_ros.models.patch_iterative.rules import rule_c
+from lmtrack_ros.models.patch_iterative.search import STEPS, Ends, refine, search, shape_starts, single_starts
+from lmtrack_ros.models.patch_iterative.shape_model import ShapeModel, fit
+from lmtrack_ros.models.precision import Precision
+from lmtrack_ros.models.trainee import Gathered, Stateful, Trainee, unseen
+
+_LIES = 40
+"""In how many each subject counts for the shape model, where volumes are turned."""
+_FINE_STEPS = 5
+_GREATEST_GRADIENT = 5.0
+_PICTURED = 6
+_PICTURE_PX, _PICTURE_MM = 160, 0.75
+
+
+class PatchIterativeTrainee(Trainee):
+    """See :class:`.Trainee`."""
+
+    configuration: PatchIterativeConfiguration
+    network: PatchIterative
+
+    def __init__(
+        self,
+        configuration: PatchIterativeConfiguration,
+        data: tuple[str, ...],
+        seed: int,
+        device: torch.device,
+        gathered: Gathered = unseen,
+    ) -> None:
+        super().__init__(configuration, data, seed, device, gathered)
+        c = configuration
+        self._volumes = {part: volumes(data[0], part, c, gathered) for part in Part}
+        self._mirror = mirror(data[0], c)
+        self.network = PatchIterative(c).to(device)
+        self.network.take(self._shape_model())
+        self._optimiser = torch.optim.Adam(self.network.parameters(), lr=c.learning_rate)
+        self._schedule = torch.optim.lr_scheduler.ExponentialLR(self._optimiser, c.decay)
+        self._precision = Precision(device, half_on_cpu=True)
+        self.steps_per_epoch = c.steps_per_epoch
+
+    def stateful(self) -> Mapping[str, Stateful]:
+        """Return what a step changes."""
+        return {
+            "network": self.network,
+            "optimiser": self._optimiser,
+            "schedule": self._schedule,
+            "precision": self._precision,
+        }
+
+    def step(self, index: int) -> Mapping[str, float]:
+        """Take one step at points drawn by chance."""
+        self.network.train()
+        c = self.configuration
+        terms: dict[str, Tensor] = {}
+        chosen = torch.randint(len(self._volumes[Part.TRAINING]), (c.volumes_per_step,)).tolist()
+        seen = [(self._volumes[Part.TRAINING][number], drawn_lie(c, self._mirror)) for number in chosen]
+        each, model = c.points_per_step // c.volumes_per_step, self.network.shape_model
+        coarse = [coarse_points(one, lie, model, each, c) for one, lie in seen]
+        patches = shown_otherwise(torch.cat([batch.patches for batch in coarse]).to(self.device))
+        with self._precision.autocast():
+            move = self.network.coarse(patches)
+        true = torch.cat([batch.true for batch in coarse]).to(self.device)
+        terms |= _losses(move, true, c.unit_mm, c)
+        if self.network.fine is not None:
+            fine = [fine_points(one, lie, model, 1, c) for one, lie in seen]
+            patches = shown_otherwise(torch.cat([batch.patches for batch in fine]).to(self.device))
+            with self._precision.autocast():
+                move = self.network.fine(patches, one_hot(len(seen), len(c.landmarks), self.device))
+            true = torch.cat([batch.true for batch in fine]).to(self.device)
+            terms |= {f"fine_{name}": loss for name, loss in _losses(move, true, c.fine_unit_mm, c).items()}
+        self._precision.step(total(terms), self._optimiser, _GREATEST_GRADIENT)
+        return {name: loss.item() for name, loss in terms.items()}
+
+    def end_epoch(self) -> None:
+        """Lower the learning rate."""
+        self._schedule.step()
+
+    def validate(self) -> Mapping[str, float]:
+        """Return how far the landmarks of the validation set are off."""
+        return self._measured(Part.VALIDATION)
+
+    def scores(self) -> Mapping[str, float]:
+        """Return the same of the test set."""
+        return self._measured(Part.TEST)
+
+    def _measured(self, part: Part) -> Mapping[str, float]:
+        every = self._volumes[part]
+        truth = torch.stack([one.landmarks_mm for one in every])
+        stages = [found(self.network, one) for one in every]
+        said = {}
+        for name, number in (("error_mm", -1), ("coarse_error_mm", 0)):
+            off = torch.stack([ends[number].mean_mm.cpu() for ends in stages]) - truth
+            said[name] = float(off.norm(dim=-1).mean())
+        mean = torch.stack([one.landmarks_mm for one in self._volumes[Part.TRAINING]]).mean(0)
+        return said | {"mean_shape_error_mm": float((truth - mean).norm(dim=-1).mean())}
+
+    def picture(self) -> NDArray[np.uint8]:
+        """Return slices through landmarks, where they are (crosses) and where they are found (rings)."""
+        every = self._volumes[Part.VALIDATION][:_PICTURED]
+        return np.hstack([_pictured(one, found(self.network, one)[-1].mean_mm.cpu()) for one in every])
+
+    def split(self) -> Mapping[str, str]:
+        """Return what is in each part."""
+        said = {part.value: f"{len(every)} subjects" for part, every in self._volumes.items()}
+        return {**said, "calibration": "none of these"}
+
+    def _shape_model(self) -> ShapeModel:
+        c = self.configuration
+        every = self._volumes[Part.TRAINING]
+        turned = c.turned_deg > 0
+        shapes = [
+            drawn_lie(c, self._mirror).seen(one.landmarks_mm) if turned else one.landmarks_mm
+            for _ in range(_LIES if turned else 1)
+            for one in every
+        ]
+        return fit(torch.stack(shapes), c.components)
+
+
+@torch.no_grad()
+def found(network: PatchIterative, one: Annotated) -> list[Ends]:
+    """Return where a network finds the landmarks of a volume: at first, and refined if it refines.
+
+    Args:
+        network: on any device.
+        one: whose landmarks are not looked at.
+    """
+    network.eval()
+    c, model = network.configuration, network.shape_model
+    device = model.mean_mm.device
+    if len(c.landmarks) == 1:
+        starts = single_starts(one.extent_mm.to(device))
+    else:
+        starts = shape_starts(model, torch.Generator().manual_seed(0))
+    stages = [search(one.coarse.to(device), network.coarse, model, starts, rule_c, STEPS, c)]
+    if network.fine is not None:
+        every = one_hot(len(starts), len(c.landmarks), device)
+        refiner = partial(network.fine, said=every)
+        stages.append(refine(one.fine.to(device), refiner, model, stages[0].each_mm, _FINE_STEPS, c))
+    return stages
+
+
+def _losses(move: Move, true: Tensor, unit_mm: float, c: PatchIterativeConfiguration) -> Mapping[str, Tensor]:
+    whole = Move(move.displacement.float(), move.logits.float())
+    return losses(whole, true, c.classification_weight, unit_mm)
+
+
+def _pictured(one: Annotated, found_mm: Tensor) -> NDArray[np.uint8]:
+    """Return the plane of the first landmark across the rows, with those that are near it."""
+    middle = one.landmarks_mm.mean(0, keepdim=True)
+    patches = cut(one.fine, middle, upright(1, middle), _PICTURE_PX, _PICTURE_MM)
+    grey = np.clip(patches[0, 1].numpy() * 170, 0, 255).astype(np.uint8)
+    picture = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+    for true, at in zip(one.landmarks_mm - middle, found_mm - middle, strict=True):
+        for place, colour, mark in ((true, (60, 220, 90), cv2.MARKER_CROSS), (at, (240, 70, 60), None)):
+            x, y = (place[[0, 2]] / _PICTURE_MM + (_PICTURE_PX - 1) / 2).round().int().tolist()
+            if mark is None:
+                cv2.circle(picture, (x, y), 4, colour, 1, cv2.LINE_AA)
+            else:
+                cv2.drawMarker(picture, (x, y), colour, mark, 6, 1, cv2.LINE_AA)
+    return np.asarray(picture, np.uint8)
