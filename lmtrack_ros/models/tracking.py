@@ -35,8 +35,8 @@ class Measurement:
 
     Attributes:
         kind: of measurement; each kind has a calibration of its own.
-        uv_px: (2,) column and row in the image.
-        sigma_px: (2,) uncalibrated standard deviation of either.
+        uv_px: (2,) column and row in the image, or (3,) column, row and slice in the volume.
+        sigma_px: (2,) or (3,) uncalibrated standard deviation along each.
     """
 
     kind: str
@@ -63,11 +63,11 @@ class Measuring(Protocol):
 
 
 def raw_sigma_mm(measured: Measurement, spacing_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the (2,) uncalibrated standard deviation of a measurement, with that of marking, mm.
+    """Return the (2,) or (3,) uncalibrated standard deviation of a measurement, with that of marking, mm.
 
     Args:
         measured: in pixels.
-        spacing_mm: (2,) pixel pitch along columns and rows.
+        spacing_mm: (2,) or (3,) pixel pitch along columns, rows and slices.
     """
     return np.asarray(np.hypot(measured.sigma_px * spacing_mm, _MARKING_MM))
 
@@ -94,11 +94,12 @@ def judged(
     if not measured:
         return Estimate(landmark.id)
     last = measured[-1]
-    spacing_mm = np.array(geometry.plane_spacing_mm[:2]) if geometry else np.ones(2)
+    count = len(last.uv_px)
+    spacing_mm = np.array(geometry.plane_spacing_mm[:count]) if geometry else np.ones(count)
     sigma_mm = calibration.sigma(last.kind, raw_sigma_mm(last, spacing_mm), sum(landmark.axes))
     if not np.isfinite(sigma_mm).all():
         # how far off it may be is not known, so neither is how likely it is right
-        unknown = to_estimate(landmark, geometry, Status.LOST, last.uv_px.tolist(), (np.inf, np.inf), 0.0)
+        unknown = to_estimate(landmark, geometry, Status.LOST, last.uv_px.tolist(), (np.inf,) * count, 0.0)
         return replace(unknown, status=Status.UNCERTAIN)
     length_mm = float(np.linalg.norm(sigma_mm[np.array(landmark.axes)]))
     confidence = float(1 - np.exp(-0.5 * (trust.tolerance_mm / length_mm) ** 2))

@@ -14,6 +14,7 @@ _CLASSES = {
     "fluoroscopy": "FluoroscopyPhantom",
     "portal": "PortalPhantom",
     "volume_ultrasound": "VolumeUltrasoundPhantom",
+    "prostate": "ProstatePhantom",
 }
 """The phantom of each modality: a module of that name holds the class and its PRESETS."""
 

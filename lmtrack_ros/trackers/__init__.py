@@ -30,6 +30,10 @@ _BUILT_IN: Mapping[str, tuple[str, str]] = MappingProxyType(
             "lmtrack_ros.models.landmark_net.tracker:LandmarkNetTracker",
             "lmtrack_ros.models.landmark_net.parameters:LandmarkNetParameters",
         ),
+        "patch_iterative": (
+            "lmtrack_ros.models.patch_iterative.tracker:PatchIterativeTracker",
+            "lmtrack_ros.models.patch_iterative.parameters:PatchIterativeParameters",
+        ),
         "template_matching": (
             "lmtrack_ros.models.template_matching.tracker:TemplateMatchingTracker",
             "lmtrack_ros.models.template_matching.parameters:TemplateMatchingParameters",

@@ -1,4 +1,4 @@
-"""From a position in pixels to an estimate in the room: the last step of every 2-D tracker."""
+"""From a position in pixels to an estimate in the room: the last step of every tracker."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -31,7 +31,7 @@ class TrueSequence:
         name: of the recording or the phantom.
         frames: in order of time; on the first one the landmarks are marked.
         landmarks: as marked.
-        truth_px: for each landmark its (column, row) by frame number, where it is known.
+        truth_px: for each landmark its (column, row[, slice]) by frame number, where it is known.
     """
 
     name: str
@@ -137,7 +137,7 @@ def _by_axes(
 
 def follow(tracker: Measuring, sequence: TrueSequence) -> dict[tuple[str, int], Scores]:
     """Return how each kind of measurement fares in a sequence, by the number of axes of the landmarks."""
-    spacing_mm = np.array(sequence.geometry.plane_spacing_mm[:2])
+    spacing_mm = np.array(sequence.geometry.plane_spacing_mm[: sequence.frames[0].image.ndim])
     found: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
     for landmark, true_px, measurements in measured(tracker, sequence):
         axes = np.array(landmark.axes)
@@ -156,7 +156,7 @@ def measured(
     """Yield, for every frame but the first, each landmark whose place is known there.
 
     Yields:
-        The landmark, (2,) its true column and row, and how the tracker found it.
+        The landmark, (2,) its true column and row, or (3,) its slice too, and how the tracker found it.
 
     Raises:
         UserError: a landmark cannot be marked.

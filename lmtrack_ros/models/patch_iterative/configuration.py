@@ -1,9 +1,10 @@
 """What is to be chosen of a patch-based iterative network, and the sizes that are offered."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lmtrack_ros.core.parameters import parameter
 from lmtrack_ros.models.model import Configuration
+from lmtrack_ros.phantoms.prostate import LANDMARKS as OF_THE_PROSTATE
 from lmtrack_ros.phantoms.volume_ultrasound.head import LANDMARKS as OF_THE_HEAD
 
 CONVOLUTIONS = 5
@@ -68,6 +69,9 @@ class PatchIterativeConfiguration(Configuration):
 
 
 REALTIME = PatchIterativeConfiguration(epochs=40)
+
+PROSTATE = replace(REALTIME, landmarks=OF_THE_PROSTATE, components=12, turned_deg=8.0)
+"""The realtime preset for a gland: its middle and its outermost points."""
 
 PAPER = PatchIterativeConfiguration(
     epochs=100, patch_px=101, pixel_mm=0.5, refined=False, widths=(32, 64, 128, 256, 512), padding_px=0,

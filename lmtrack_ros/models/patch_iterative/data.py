@@ -170,4 +170,5 @@ def shown_otherwise(patches: Tensor) -> Tensor:
     gain = torch.exp(0.15 * torch.randn(count, 1, 1, 1))
     gamma = torch.exp(0.15 * torch.randn(count, 1, 1, 1))
     seen = gain * patches.clamp_min(0) ** gamma
-    return seen + 0.03 * torch.rand(count, 1, 1, 1) * torch.randn_like(seen)
+    seen = seen + 0.03 * torch.rand(count, 1, 1, 1) * torch.randn_like(seen)
+    return seen.contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,8 @@
 """Volumes to train on, to validate and to test with: phantoms, each seed another subject."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +17,28 @@ from lmtrack_ros.models.patch_iterative.data import Annotated, annotated, mirror
 from lmtrack_ros.models.patch_iterative.patches import grey_of
 from lmtrack_ros.models.trainee import Gathered
 from lmtrack_ros.phantoms import head_cases
+from lmtrack_ros.phantoms.pool import Pool
+from lmtrack_ros.phantoms.prostate import LANDMARKS as OF_THE_PROSTATE
 from lmtrack_ros.phantoms.volume_ultrasound.head import LANDMARKS as OF_THE_HEAD
 
-_ROWS = 1
+_PROSTATE_VOLUMES, _BETWEEN_S = 2, 50.0
+"""Of each gland, and how long after one another."""
+_COLUMNS, _ROWS = 0, 1
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A volume with what is known of it.
+
+    Attributes:
+        volume: (D, H, W).
+        uvw_px: (L, 3) column, row and slice of its landmarks.
+        spacing_mm: (3,) pitch along columns, rows and slices.
+    """
+
+    volume: NDArray[Any]
+    uvw_px: NDArray[np.float64]
+    spacing_mm: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -26,16 +46,52 @@ class Population:
     """Subjects of one kind.
 
     Attributes:
+        landmarks: their names.
         seeds: of the subjects of each part.
-        side_axis: along which their left and right are: 0 columns, 1 rows, 2 slices.
+        side_axis: along which left and right are: 0 columns, 1 rows, 2 slices.
+        shown: yields the volumes of a subject.
     """
 
+    landmarks: tuple[str, ...]
     seeds: Mapping[Part, range]
     side_axis: int
+    shown: Callable[[int], Iterator[Shown]]
+
+
+def _heads(seed: int) -> Iterator[Shown]:
+    for case in head_cases.load([seed], cache_directory("head_cases")):
+        yield Shown(case.volume, case.uvw_px, (head_cases.SPACING_MM,) * 3)
+
+
+def _prostates(seed: int) -> Iterator[Shown]:
+    pool = Pool(
+        "prostate",
+        ("prostate",),
+        (seed,),
+        _PROSTATE_VOLUMES,
+        cache_directory("pool"),
+        rate_hz=1 / _BETWEEN_S,
+        with_masks=False,
+    )
+    sequence = pool.load(0)
+    for number, image in enumerate(sequence.images):
+        uvw_px = np.stack([sequence.uv_px[name][number] for name in OF_THE_PROSTATE])
+        yield Shown(np.asarray(image), uvw_px, tuple(sequence.spacing_mm.tolist()))
 
 
 POPULATIONS = {
+    "prostate": Population(
+        OF_THE_PROSTATE,
+        {
+            Part.TRAINING: range(31000, 31160),
+            Part.VALIDATION: range(31200, 31212),
+            Part.TEST: range(31300, 31340),
+        },
+        _COLUMNS,
+        _prostates,
+    ),
     "fetal_head": Population(
+        OF_THE_HEAD,
         {
             # 70 % of 72, as in the paper; those to validate with are others
             Part.TRAINING: range(30000, 30050),
@@ -43,6 +99,7 @@ POPULATIONS = {
             Part.VALIDATION: range(30072, 30080),
         },
         _ROWS,
+        _heads,
     ),
 }
 
@@ -59,14 +116,13 @@ def volumes(data: str, part: Part, c: PatchIterativeConfiguration, gathered: Gat
     Raises:
         UserError: it has no such landmarks, or what is rendered cannot be kept.
     """
-    if missing := [name for name in c.landmarks if name not in OF_THE_HEAD]:
-        raise UserError(f"{data} has no landmark '{missing[0]}'")
-    seeds = POPULATIONS[data].seeds[part]
-    every = []
-    wanted = [OF_THE_HEAD.index(name) for name in c.landmarks]
+    population = POPULATIONS[data]
+    if missing := [name for name in c.landmarks if name not in population.landmarks]:
+        raise UserError(f"{data} has no landmark '{missing[0]}': choose the preset that is made for it")
+    wanted = [population.landmarks.index(name) for name in c.landmarks]
+    every, seeds = [], population.seeds[part]
     for done, seed in enumerate(seeds, 1):
-        (case,) = head_cases.load([seed], cache_directory("head_cases"))
-        every.append(_annotated(case.volume, case.uvw_px[wanted], (head_cases.SPACING_MM,) * 3, c))
+        every += [as_seen(one, wanted, c) for one in population.shown(seed)]
         gathered(part.value, done, len(seeds))
     return every
 
@@ -77,12 +133,8 @@ def mirror(data: str, c: PatchIterativeConfiguration) -> tuple[int, Tensor] | No
     return None if order is None else (POPULATIONS[data].side_axis, order)
 
 
-def _annotated(
-    volume: NDArray[np.uint8],
-    uvw_px: NDArray[np.float64],
-    spacing_mm: Sequence[float],
-    c: PatchIterativeConfiguration,
-) -> Annotated:
-    middle_px = (np.array(volume.shape[::-1]) - 1) / 2
-    landmarks_mm = torch.from_numpy((uvw_px - middle_px) * spacing_mm)
-    return annotated(grey_of(volume, torch.device("cpu")), spacing_mm, landmarks_mm, c)
+def as_seen(one: Shown, wanted: list[int], c: PatchIterativeConfiguration) -> Annotated:
+    """Return a volume as networks of a configuration see it, with some of its landmarks."""
+    middle_px = (np.array(one.volume.shape[::-1]) - 1) / 2
+    landmarks_mm = torch.from_numpy((one.uvw_px[wanted] - middle_px) * one.spacing_mm)
+    return annotated(grey_of(one.volume, torch.device("cpu")), one.spacing_mm, landmarks_mm, c)

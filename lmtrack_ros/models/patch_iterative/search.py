@@ -17,6 +17,10 @@ RANDOM_STARTS = 5
 """Beside the one at the mean shape."""
 STEPS, SLOW_STEPS = 10, 350
 """T of rules B and C, and of rule A."""
+FINE_STEPS = 5
+"""Of the second network."""
+_ABOUT = 0.15
+"""How far from the last solution starts are, in units of what they are from the mean shape."""
 
 
 class Ends(NamedTuple):
@@ -51,6 +55,11 @@ def shape_starts(model: ShapeModel, generator: torch.Generator) -> Tensor:
     """Return (6, n_b): the mean shape and five random ones."""
     drawn = torch.randn(RANDOM_STARTS, len(model.deviations_mm), generator=generator).to(model.mean_mm)
     return torch.cat([torch.zeros_like(drawn[:1]), drawn * model.deviations_mm])
+
+
+def starts_about(last: Tensor, starts: Tensor) -> Tensor:
+    """Return (S, n_b) starts about a (n_b,) solution, as ``shape_starts`` are about the mean shape."""
+    return last + _ABOUT * starts
 
 
 def search(

@@ -23,14 +23,21 @@ from lmtrack_ros.models.patch_iterative.network import Move, PatchIterative, one
 from lmtrack_ros.models.patch_iterative.patches import cut, upright
 from lmtrack_ros.models.patch_iterative.populations import mirror, volumes
 from lmtrack_ros.models.patch_iterative.rules import rule_c
-from lmtrack_ros.models.patch_iterative.search import STEPS, Ends, refine, search, shape_starts, single_starts
+from lmtrack_ros.models.patch_iterative.search import (
+    FINE_STEPS,
+    STEPS,
+    Ends,
+    refine,
+    search,
+    shape_starts,
+    single_starts,
+)
 from lmtrack_ros.models.patch_iterative.shape_model import ShapeModel, fit
 from lmtrack_ros.models.precision import Precision
 from lmtrack_ros.models.trainee import Gathered, Stateful, Trainee, unseen
 
 _LIES = 40
 """In how many each subject counts for the shape model, where volumes are turned."""
-_FINE_STEPS = 5
 _GREATEST_GRADIENT = 5.0
 _PICTURED = 6
 _PICTURE_PX, _PICTURE_MM = 160, 0.75
@@ -54,7 +61,9 @@ class PatchIterativeTrainee(Trainee):
         c = configuration
         self._volumes = {part: volumes(data[0], part, c, gathered) for part in Part}
         self._mirror = mirror(data[0], c)
-        self.network = PatchIterative(c).to(device)
+        network = PatchIterative(c)
+        # a layout that convolutions are faster in
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.take(self._shape_model())
         self._optimiser = torch.optim.Adam(self.network.parameters(), lr=c.learning_rate)
         self._schedule = torch.optim.lr_scheduler.ExponentialLR(self._optimiser, c.decay)
@@ -158,7 +167,7 @@ def found(network: PatchIterative, one: Annotated) -> list[Ends]:
     if network.fine is not None:
         every = one_hot(len(starts), len(c.landmarks), device)
         refiner = partial(network.fine, said=every)
-        stages.append(refine(one.fine.to(device), refiner, model, stages[0].each_mm, _FINE_STEPS, c))
+        stages.append(refine(one.fine.to(device), refiner, model, stages[0].each_mm, FINE_STEPS, c))
     return stages
 
 

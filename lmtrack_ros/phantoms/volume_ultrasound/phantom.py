@@ -14,10 +14,11 @@ from lmtrack_ros.core.frames import Array, View
 from lmtrack_ros.core.geometry import ImageGeometry, Modality, Mount
 from lmtrack_ros.phantoms.motion import MotionRange
 from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, Preset, preset_of
+from lmtrack_ros.phantoms.volume_ultrasound.display import Display
 from lmtrack_ros.phantoms.volume_ultrasound.head import SCALP_MM, FetalHead
 from lmtrack_ros.phantoms.volume_ultrasound.pose import FetalPose
 from lmtrack_ros.phantoms.volume_ultrasound.swept_probe import ScanConverter, SweptProbe
-from lmtrack_ros.phantoms.volume_ultrasound.tissue import Grid, HeadGrid, blur, draw_tissue, speckle
+from lmtrack_ros.phantoms.volume_ultrasound.tissue import Grid, HeadGrid, draw_tissue, speckle
 from lmtrack_ros.phantoms.volume_ultrasound.uterus import Uterus
 
 
@@ -58,57 +59,13 @@ PRESETS = {
 }
 """The first is the default."""
 
-_DYNAMIC_RANGE_DB = (52.0, 62.0)
-# the brain's mean echo lies this far below white
-_WHITE_DB = (22.5, 27.5)
 _BONE_ECHO = 45.0
 _WALL_ECHO = 4.5
 _BONE_LOSS_PER_MM = 0.30
-_NOISE = 0.022
-_NOISE_DB_PER_MM = 0.12
 _REVERBERATED = (0.035, 0.012)
 _BETWEEN_REVERBERATIONS_MM = 4.2
 _VEIL = 0.05
 _VEIL_REACH_MM = 9.0
-
-
-@dataclass(frozen=True, eq=False)
-class _Display:
-    """From echoes to grey levels.
-
-    Attributes:
-        gain: (R, 1) of the depths, as the time gain compensation leaves it.
-        noise: (R, 1) amplitude of the receiver's noise.
-        white_db: this far above the mean power of the brain's echoes is white.
-        range_db: from black to white.
-    """
-
-    gain: Grid
-    noise: Grid
-    white_db: float
-    range_db: float
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, probe: SweptProbe) -> "_Display":
-        """Return the setting of one recording."""
-        _, range_mm, _ = probe.axes()
-        slow, slower = rng.normal(0.0, 1.2, 2)
-        gain_db = slow * np.sin(range_mm / 14.0) + slower * np.cos(range_mm / 21.0)
-        noise = _NOISE * 10 ** (_NOISE_DB_PER_MM * (range_mm - 60.0) / 20)
-        gain = 10 ** (gain_db / 20)
-        return cls(
-            gain[:, None].astype(np.float32),
-            noise[:, None].astype(np.float32),
-            rng.uniform(*_WHITE_DB),
-            rng.uniform(*_DYNAMIC_RANGE_DB),
-        )
-
-    def grey(self, power: Grid) -> Grid:
-        """Return grey levels from 0 to 255."""
-        grey = np.log10(power + np.float32(1e-9))
-        grey *= np.float32(10 * 255 / self.range_db)
-        grey += np.float32(255 * (1 - self.white_db / self.range_db))
-        return np.asarray(np.clip(grey, 0, 255, out=grey))
 
 
 class VolumeUltrasoundPhantom(Phantom):
@@ -147,7 +104,7 @@ class VolumeUltrasoundPhantom(Phantom):
         head_mm = np.array([rng.uniform(-6, 6), rng.uniform(-5, 5), self._probe.depth_mm / 2 - self._deep_mm])
         neck_mm = np.array([0.0, -0.4 * self.head.half_length_mm, -self.head.base_mm])
         self._pose = FetalPose(rng, head_mm, neck_mm, seed)
-        self._display = _Display.draw(rng, self._probe)
+        self._display = Display.draw(rng, self._probe)
 
     @property
     def half_turn(self) -> Array:
@@ -193,14 +150,7 @@ class VolumeUltrasoundPhantom(Phantom):
 
     def _image(self, time_s: float, couch_mm: Array) -> NDArray[np.uint8]:
         echo = self._echo(time_s, couch_mm)
-        display, rng = self._display, self._noise(time_s)
-        power = np.zeros(echo.shape, dtype=np.float32)
-        for part in (echo.real, echo.imag):
-            received = blur(np.ascontiguousarray(part), self._probe.psf)
-            received *= display.gain
-            received += display.noise * rng.standard_normal(echo.shape, dtype=np.float32)
-            power += np.square(received)
-        return self._converter.volume(display.grey(power))
+        return self._converter.volume(self._display.shown(echo, self._probe, self._noise(time_s)))
 
     def _echo(self, time_s: float, couch_mm: Array) -> NDArray[np.complex64]:
         """Return the (P, R, B) echo along the beams, before the point spread."""

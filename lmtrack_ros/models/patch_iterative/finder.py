@@ -1,0 +1,157 @@
+"""Finds landmarks in a volume with trained weights: torch gathers, engines run the networks."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lmtrack_ros.inference.engine import Engine, prepare
+from lmtrack_ros.inference.parameters import InferenceParameters
+from lmtrack_ros.models.loading import load_network
+from lmtrack_ros.models.patch_iterative.network import Move, PatchIterative, PatchNetwork, one_hot
+from lmtrack_ros.models.patch_iterative.patches import PLANES, grey_of, level_of
+from lmtrack_ros.models.patch_iterative.rules import rule_c
+from lmtrack_ros.models.patch_iterative.search import (
+    FINE_STEPS,
+    RANDOM_STARTS,
+    STEPS,
+    Ends,
+    refine,
+    search,
+    shape_starts,
+    starts_about,
+)
+
+_MODEL = "patch_iterative"
+_TOLERANCE = 0.1
+"""Backends whose outputs agree to within this, mm and logits, are one."""
+_STEPS_ON = 4
+"""Of the search that begins at the last volume's solution."""
+
+logger = logging.getLogger(__name__)
+
+
+class Solution(NamedTuple):
+    """The landmarks of a volume.
+
+    Attributes:
+        uvw_px: (L, 3) column, row and slice.
+        spread_px: (L, 3) standard deviation over the starts.
+        spread_mm: mean distance of the starts' ends from their mean.
+        moved_mm: mean length of the last step.
+        b: (n_b,) parameters of the shape model, for the next volume.
+    """
+
+    uvw_px: NDArray[np.float64]
+    spread_px: NDArray[np.float64]
+    spread_mm: float
+    moved_mm: float
+    b: Tensor
+
+
+class Finder:
+    """A patch-based iterative network with its weights, ready to take volumes.
+
+    Args:
+        weights: a name, a file, or the folder of a run.
+        parameters: of inference.
+        on_progress: gets a line per stage of making the networks ready.
+
+    Raises:
+        UserError: there are no such weights, or they cannot be read.
+    """
+
+    def __init__(
+        self,
+        weights: str,
+        parameters: InferenceParameters,
+        *,
+        on_progress: Callable[[str], None] = logger.info,
+    ) -> None:
+        loaded = load_network(_MODEL, weights, PatchIterative)
+        self.description, network = loaded.description, loaded.network
+        self.configuration = c = network.configuration
+        starts, landmarks = 1 + RANDOM_STARTS, len(c.landmarks)
+
+        def engine(of: nn.Module, name: str, count: int, channels: int) -> Engine:
+            shape = (count, channels, c.patch_px, c.patch_px)
+            probe = torch.from_numpy(np.random.default_rng(0).random(shape, dtype=np.float32))
+            return prepare(
+                of.eval(),
+                [probe],
+                parameters,
+                name=f"{_MODEL} {loaded.name} {name}",
+                tolerance=_TOLERANCE,
+                on_progress=on_progress,
+            )
+
+        self._coarse = engine(_Moves(network.coarse), "coarse", starts, PLANES * landmarks)
+        self._fine = None
+        if network.fine is not None:
+            said = one_hot(starts, landmarks, torch.device("cpu"))
+            self._fine = engine(_Moves(network.fine, said), "fine", starts * landmarks, PLANES)
+        self._device = torch.device(self._coarse.device)
+        self._model = type(network.shape_model)(*(part.to(self._device) for part in network.shape_model))
+        self._starts = shape_starts(self._model, torch.Generator().manual_seed(0))
+
+    @property
+    def runs_by(self) -> str:
+        """Backend, device and precision that run the networks."""
+        return f"{self._coarse.backend} {self._coarse.device} {self._coarse.precision}"
+
+    @torch.inference_mode()
+    def find(
+        self, volume: NDArray[Any], spacing_mm: Sequence[float], last: Tensor | None = None
+    ) -> Solution | None:
+        """Return the landmarks of a (D, H, W) volume, or None where they are not finite.
+
+        Args:
+            volume: grey values of any numeric type.
+            spacing_mm: (3,) pitch along columns, rows and slices.
+            last: parameters of the volume before, to begin from; None: begin at the mean shape.
+        """
+        c, model = self.configuration, self._model
+        values = grey_of(volume, self._device)
+        starts = self._starts if last is None else starts_about(last, self._starts)
+        steps = STEPS if last is None else _STEPS_ON
+        coarse = level_of(values, spacing_mm, c.pixel_mm)
+        ends = search(coarse, self._run(self._coarse), model, starts, rule_c, steps, c)
+        if self._fine is not None:
+            fine = level_of(values, spacing_mm, c.fine_pixel_mm)
+            ends = refine(fine, self._run(self._fine), model, ends.each_mm, FINE_STEPS, c)
+        return self._solution(ends, volume.shape, spacing_mm)
+
+    def _run(self, engine: Engine) -> Callable[[Tensor], Move]:
+        def run(patches: Tensor) -> Move:
+            displacement, logits = engine(patches.cpu())
+            return Move(*(torch.from_numpy(out).to(self._device) for out in (displacement, logits)))
+
+        return run
+
+    def _solution(self, ends: Ends, shape: tuple[int, ...], spacing_mm: Sequence[float]) -> Solution | None:
+        if not bool(torch.isfinite(ends.each_mm).all()):
+            return None
+        mean = ends.mean_mm
+        middle_px = (np.array(shape[::-1]) - 1) / 2
+        return Solution(
+            mean.cpu().double().numpy() / spacing_mm + middle_px,
+            ends.spread_mm.cpu().double().numpy() / spacing_mm,
+            float((ends.each_mm - mean).norm(dim=-1).mean()),
+            float(ends.moved_mm.mean()),
+            self._model.parameters(mean),
+        )
+
+
+class _Moves(nn.Module):
+    def __init__(self, network: PatchNetwork, said: Tensor | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("said", said, persistent=False)
+
+    def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        move: Move = self.network(patches, self.said)
+        return move.displacement, move.logits

@@ -1,0 +1,24 @@
+"""The parameters of the patch-based iterative tracker."""
+
+from dataclasses import dataclass, field
+
+from lmtrack_ros.core.parameters import parameter
+from lmtrack_ros.inference.parameters import InferenceParameters
+from lmtrack_ros.models.tracking import Trust
+
+
+@dataclass(frozen=True)
+class PatchIterativeParameters:
+    """Which weights find landmarks, and how far they are trusted."""
+
+    weights: str = parameter(
+        "prostate", "of the network: a name ('lmtrack models' lists them), a file, or the folder of a run"
+    )
+    settled_mm: float = parameter(
+        0.5, "the last step may be so long, mm; else the search begins anew", minimum=0.01, maximum=10.0
+    )
+    agreed_mm: float = parameter(
+        4.0, "so far apart may the ends of the starts be, mm; else the same", minimum=0.1, maximum=50.0
+    )
+    trust: Trust = field(default_factory=Trust)
+    inference: InferenceParameters = field(default_factory=InferenceParameters)

@@ -1,0 +1,114 @@
+"""The patch-based iterative network as a tracker: it finds its landmarks in every volume by itself.
+
+The solution of one volume starts the search in the next; where that does not settle, or its starts end far
+apart, the search begins anew from the mean shape.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from lmtrack_ros.core.errors import UserError
+from lmtrack_ros.core.records import Frame, Landmark, LandmarkSet
+from lmtrack_ros.models.calibration import read_calibration
+from lmtrack_ros.models.patch_iterative.finder import Finder, Solution
+from lmtrack_ros.models.patch_iterative.parameters import PatchIterativeParameters
+from lmtrack_ros.models.tracking import Measurement, judged
+from lmtrack_ros.trackers.measurement import to_set
+
+SETTLED, ASTRAY = "settled", "astray"
+"""Kinds of measurement; one astray is never calibrated, so that it is UNCERTAIN."""
+
+
+class PatchIterativeTracker:
+    """Finds landmarks in volumes; see the module's text.
+
+    Raises:
+        UserError: there are no such weights, or they cannot be read.
+    """
+
+    name: ClassVar[str] = "patch_iterative"
+    needs_initialization: ClassVar[bool] = False
+    calibrated_in_turn: ClassVar[tuple[tuple[str, ...], ...]] = ((SETTLED,),)
+    Parameters = PatchIterativeParameters
+
+    def __init__(self, parameters: PatchIterativeParameters | None = None) -> None:
+        self._parameters = parameters or PatchIterativeParameters()
+        self._finder = Finder(self._parameters.weights, self._parameters.inference)
+        self.calibration = read_calibration(self._finder.description)
+        self._known = self._finder.configuration.landmarks
+        self._wanted = self._known
+        self._last: Tensor | None = None
+
+    @property
+    def landmark_ids(self) -> tuple[str, ...]:
+        """Names of the landmarks: those that were marked, or all that the network finds."""
+        return self._wanted
+
+    @property
+    def runs_by(self) -> str:
+        """Backend, device and precision that run the networks."""
+        return self._finder.runs_by
+
+    def initialize(self, frame: Frame, landmarks: Sequence[Landmark]) -> None:
+        """Report these landmarks only; where they were marked does not matter.
+
+        Args:
+            frame: on which they were marked.
+            landmarks: named as the network knows them.
+
+        Raises:
+            UserError: the network knows no such landmark.
+        """
+        for landmark in landmarks:
+            if landmark.id not in self._known:
+                raise UserError(f"patch_iterative finds {', '.join(self._known)}, not '{landmark.id}'")
+        self._wanted = tuple(landmark.id for landmark in landmarks)
+        self._last = None
+
+    def update(self, frame: Frame) -> LandmarkSet:
+        """Find every landmark in a frame.
+
+        Args:
+            frame: (D, H, W) volume with geometry; without, or in an image, every landmark is LOST.
+        """
+        estimates = [
+            judged(
+                Landmark(name, (np.nan,) * 3, (True,) * 3),
+                measured,
+                frame.geometry,
+                self.calibration,
+                self._parameters.trust,
+            )
+            for name, measured in zip(self._wanted, self.measure(frame), strict=True)
+        ]
+        return to_set(frame, self.name, estimates)
+
+    def measure(self, frame: Frame) -> list[tuple[Measurement, ...]]:
+        """Return how each landmark is found: in one way, or none."""
+        solution = self._solved(frame)
+        if solution is None:
+            self._last = None
+            return [()] * len(self._wanted)
+        settled = self._is_settled(solution)
+        self._last = solution.b if settled else None
+        found = zip(solution.uvw_px, solution.spread_px, strict=True)
+        kind = SETTLED if settled else ASTRAY
+        measured = {n: (Measurement(kind, *one),) for n, one in zip(self._known, found, strict=True)}
+        return [measured[name] for name in self._wanted]
+
+    def _solved(self, frame: Frame) -> Solution | None:
+        if frame.image.ndim != 3 or frame.geometry is None or min(frame.geometry.spacing_mm) <= 0:
+            return None
+        spacing_mm = frame.geometry.spacing_mm
+        if self._last is not None:
+            solution = self._finder.find(frame.image, spacing_mm, self._last)
+            if solution is not None and self._is_settled(solution):
+                return solution
+        return self._finder.find(frame.image, spacing_mm)
+
+    def _is_settled(self, solution: Solution) -> bool:
+        p = self._parameters
+        return solution.moved_mm <= p.settled_mm and solution.spread_mm <= p.agreed_mm
