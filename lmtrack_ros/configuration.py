@@ -15,6 +15,7 @@ CONFIG_OF_MODALITY: Mapping[Modality | None, str] = {
     Modality.ULTRASOUND: "liver_ultrasound",
     Modality.FLUOROSCOPY: "lung_fluoroscopy",
     Modality.MR: "liver_mr",
+    Modality.ULTRASOUND_VOLUME: "volume_ultrasound",
 }
 """The configuration for images of a modality, where the user names none."""
 

@@ -248,7 +248,6 @@ class ImageSource(ManagedNode):
         if frame.image.ndim == 2:
             self._images.publish(interface.image(make, frame.image, frame.stamp_ns, IMAGER_FRAME))
         else:
-            self.get_logger().warning("volumes are published, but no tracker takes them yet", once=True)
             self._volumes.publish(interface.volume(make, frame.image, frame.stamp_ns, IMAGER_FRAME))
         self._counts["frames_published"] += 1
 

@@ -4,11 +4,14 @@ import secrets
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
@@ -30,12 +33,14 @@ from lmtrack_ros.trackers.selection import create_follower
 # how many past frames landmarks may still be marked on
 _BUFFERED_FRAMES = 32
 _JOIN_S = 5.0
+_Reader = Callable[[Any], NDArray[np.generic]]
+_READERS: Mapping[str, _Reader] = MappingProxyType({"image": read_image, "volume": interface.read_volume})
 # what stands for the pixels of an image that cannot be read: like no frame that landmarks were marked on
 _UNREADABLE = np.zeros((0, 0), np.uint8)
 
 
 class TrackerNode(ManagedNode):
-    """Subscribes to image and image_geometry; publishes landmarks for the newest frame.
+    """Subscribes to image, volume and image_geometry; publishes landmarks for the newest frame.
 
     Once there are landmarks to follow, every frame is answered, if only with what is wrong with it, and of
     radiographs that are registered with a plan every pair; a model that fails is silent.
@@ -61,7 +66,7 @@ class TrackerNode(ManagedNode):
         """Make the model ready, in a new session."""
         session = secrets.randbits(63) | 1
         self._follower = create_follower(self._settings, self._groups, session)
-        self._sole_publisher = SolePublisher()
+        self._sole_publishers = {topic: SolePublisher() for topic in _READERS}
         self._pending = self._settings.marked
         self._publisher = self.publisher("landmarks")
         self._counters = Counters(self, lambda: {**self._counts, **self._follower.remarks})
@@ -72,12 +77,16 @@ class TrackerNode(ManagedNode):
         # both images of a pair come at once, and neither says anything without the other
         self._mailbox: Mailbox[Frame] = Mailbox(slots=2 if views else 1)
         if views or self._settings.moving_imager:
-            classes = [message_class(interface.TOPIC_TYPES[t]) for t in ("image", "image_geometry")]
-            topics = (classes[0], "image", qos.IMAGES), (classes[1], "image_geometry", qos.STREAM)
-            for subscription in time_synchronizer(self, topics, self._on_pair):
-                self.keep_while_active(subscription)
+            geometry = message_class(interface.TOPIC_TYPES["image_geometry"]), "image_geometry", qos.STREAM
+            for topic, read in _READERS.items():
+                images = message_class(interface.TOPIC_TYPES[topic]), topic, qos.IMAGES
+                for subscription in time_synchronizer(
+                    self, (images, geometry), partial(self._on_pair, read=read)
+                ):
+                    self.keep_while_active(subscription)
         else:
-            self.subscribe("image", self._on_image)
+            for topic in _READERS:
+                self.subscribe(topic, partial(self._on_image, topic=topic))
             self.subscribe("image_geometry", self._on_geometry)
         self.subscribe("initial_landmarks", self._on_initial_landmarks)
         service = message_class("lmtrack_ros/srv/InitializeLandmarks")
@@ -85,7 +94,7 @@ class TrackerNode(ManagedNode):
         self._counters.start()
         self._worker = threading.Thread(target=self._work, name="tracker", daemon=True)
         self._worker.start()
-        self.get_logger().info(f"{self._follower.name}: waiting for frames on 'image'")
+        self.get_logger().info(f"{self._follower.name}: waiting for frames on 'image' or 'volume'")
 
     def deactivate(self) -> None:
         """End the worker and say what was counted."""
@@ -114,22 +123,22 @@ class TrackerNode(ManagedNode):
             return
         self._geometry = geometry
 
-    def _on_image(self, msg: Any, info: Mapping[str, Any]) -> None:
-        self._sole_publisher.add(info["publication_sequence_number"])
-        self._accept(msg, self._geometry)
+    def _on_image(self, msg: Any, info: Mapping[str, Any], topic: str) -> None:
+        self._sole_publishers[topic].add(info["publication_sequence_number"])
+        self._accept(msg, self._geometry, _READERS[topic])
 
-    def _on_pair(self, image: Any, msg: Any) -> None:
+    def _on_pair(self, image: Any, msg: Any, read: _Reader) -> None:
         try:
             geometry = interface.read_image_geometry(msg)
         except UserError as error:
             geometry = None
             self.get_logger().error(str(error), throttle_duration_sec=5.0)
-        self._accept(image, geometry)
+        self._accept(image, geometry, read)
 
-    def _accept(self, msg: Any, geometry: ImageGeometry | None) -> None:
+    def _accept(self, msg: Any, geometry: ImageGeometry | None, read: _Reader) -> None:
         received_ns = self.now_ns()
         try:
-            pixels = read_image(msg)
+            pixels = read(msg)
         except UserError as error:
             pixels = _UNREADABLE
             self.get_logger().error(str(error), throttle_duration_sec=5.0)
@@ -239,8 +248,9 @@ class TrackerNode(ManagedNode):
         if landmarks is None:
             return
         stamps = LatencyStamps(frame.stamp_ns, frame.received_ns, self.now_ns())
-        doubled = Reason.SECOND_PUBLISHER if self._sole_publisher.is_doubled else Reason(0)
-        answer = replace(landmarks, stamps=stamps, faults=landmarks.faults | doubled)
+        doubled = any(one.is_doubled for one in self._sole_publishers.values())
+        faults = Reason.SECOND_PUBLISHER if doubled else Reason(0)
+        answer = replace(landmarks, stamps=stamps, faults=landmarks.faults | faults)
         self._publisher.publish(interface.landmark_array(make, answer))
         self._counts["frames_tracked"] += 1
 

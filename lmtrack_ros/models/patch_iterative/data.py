@@ -1,7 +1,7 @@
 """Volumes with landmarks, and the points in them that the networks are trained at."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -78,12 +78,16 @@ class Lie(NamedTuple):
         return in_volume
 
 
-def drawn_lie(c: PatchIterativeConfiguration, mirrored: tuple[int, Tensor] | None) -> Lie:
+Mirror: TypeAlias = tuple[int, Tensor]
+"""The axis along which left and right are, and the order of the landmarks in the mirror."""
+
+
+def drawn_lie(c: PatchIterativeConfiguration, mirrored: Mirror | None) -> Lie:
     """Return a lie by chance, from torch's generator.
 
     Args:
         c: says how much.
-        mirrored: axis along which left and right are, and the order of the landmarks then; None: never.
+        mirrored: how the volume may be mirrored; None: not at all.
     """
     matrix = rotation(torch.deg2rad(c.turned_deg * torch.randn(3)).clamp(-0.7, 0.7))
     matrix = matrix * torch.exp(c.scaled * torch.randn(1))

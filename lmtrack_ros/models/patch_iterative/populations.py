@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lmtrack_ros.configuration import cache_directory
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.patch_iterative.configuration import PatchIterativeConfiguration
-from lmtrack_ros.models.patch_iterative.data import Annotated, annotated, mirrored_order
+from lmtrack_ros.models.patch_iterative.data import Annotated, Mirror, annotated, mirrored_order
 from lmtrack_ros.models.patch_iterative.patches import grey_of
 from lmtrack_ros.models.trainee import Gathered
 from lmtrack_ros.phantoms import head_cases
@@ -127,8 +126,8 @@ def volumes(data: str, part: Part, c: PatchIterativeConfiguration, gathered: Gat
     return every
 
 
-def mirror(data: str, c: PatchIterativeConfiguration) -> tuple[int, Tensor] | None:
-    """Return how volumes of a population may be mirrored: the axis, and the order of the landmarks then."""
+def mirror(data: str, c: PatchIterativeConfiguration) -> Mirror | None:
+    """Return how volumes of a population may be mirrored."""
     order = mirrored_order(c.landmarks)
     return None if order is None else (POPULATIONS[data].side_axis, order)
 

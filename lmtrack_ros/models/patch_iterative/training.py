@@ -1,6 +1,6 @@
 """Training of the patch-based iterative network (Experiment setup)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import cv2
@@ -13,6 +13,8 @@ from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.patch_iterative.configuration import PatchIterativeConfiguration
 from lmtrack_ros.models.patch_iterative.data import (
     Annotated,
+    Batch,
+    Mirror,
     coarse_points,
     drawn_lie,
     fine_points,
@@ -22,7 +24,7 @@ from lmtrack_ros.models.patch_iterative.losses import losses, total
 from lmtrack_ros.models.patch_iterative.network import Move, PatchIterative, one_hot
 from lmtrack_ros.models.patch_iterative.patches import cut, upright
 from lmtrack_ros.models.patch_iterative.populations import mirror, volumes
-from lmtrack_ros.models.patch_iterative.rules import rule_c
+from lmtrack_ros.models.patch_iterative.rules import Rule, rule_c
 from lmtrack_ros.models.patch_iterative.search import (
     FINE_STEPS,
     STEPS,
@@ -64,7 +66,7 @@ class PatchIterativeTrainee(Trainee):
         network = PatchIterative(c)
         # a layout that convolutions are faster in
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network.take(self._shape_model())
+        self.network.take(shape_model_of(self._volumes[Part.TRAINING], c, self._mirror))
         self._optimiser = torch.optim.Adam(self.network.parameters(), lr=c.learning_rate)
         self._schedule = torch.optim.lr_scheduler.ExponentialLR(self._optimiser, c.decay)
         self._precision = Precision(device, half_on_cpu=True)
@@ -82,24 +84,7 @@ class PatchIterativeTrainee(Trainee):
     def step(self, index: int) -> Mapping[str, float]:
         """Take one step at points drawn by chance."""
         self.network.train()
-        c = self.configuration
-        terms: dict[str, Tensor] = {}
-        chosen = torch.randint(len(self._volumes[Part.TRAINING]), (c.volumes_per_step,)).tolist()
-        seen = [(self._volumes[Part.TRAINING][number], drawn_lie(c, self._mirror)) for number in chosen]
-        each, model = c.points_per_step // c.volumes_per_step, self.network.shape_model
-        coarse = [coarse_points(one, lie, model, each, c) for one, lie in seen]
-        patches = shown_otherwise(torch.cat([batch.patches for batch in coarse]).to(self.device))
-        with self._precision.autocast():
-            move = self.network.coarse(patches)
-        true = torch.cat([batch.true for batch in coarse]).to(self.device)
-        terms |= _losses(move, true, c.unit_mm, c)
-        if self.network.fine is not None:
-            fine = [fine_points(one, lie, model, 1, c) for one, lie in seen]
-            patches = shown_otherwise(torch.cat([batch.patches for batch in fine]).to(self.device))
-            with self._precision.autocast():
-                move = self.network.fine(patches, one_hot(len(seen), len(c.landmarks), self.device))
-            true = torch.cat([batch.true for batch in fine]).to(self.device)
-            terms |= {f"fine_{name}": loss for name, loss in _losses(move, true, c.fine_unit_mm, c).items()}
+        terms = step_losses(self.network, self._volumes[Part.TRAINING], self._mirror, self._precision)
         self._precision.step(total(terms), self._optimiser, _GREATEST_GRADIENT)
         return {name: loss.item() for name, loss in terms.items()}
 
@@ -136,25 +121,61 @@ class PatchIterativeTrainee(Trainee):
         said = {part.value: f"{len(every)} subjects" for part, every in self._volumes.items()}
         return {**said, "calibration": "none of these"}
 
-    def _shape_model(self) -> ShapeModel:
-        c = self.configuration
-        every = self._volumes[Part.TRAINING]
-        turned = c.turned_deg > 0
-        shapes = [
-            drawn_lie(c, self._mirror).seen(one.landmarks_mm) if turned else one.landmarks_mm
-            for _ in range(_LIES if turned else 1)
-            for one in every
-        ]
-        return fit(torch.stack(shapes), c.components)
+
+def shape_model_of(
+    every: Sequence[Annotated], c: PatchIterativeConfiguration, mirrored: Mirror | None
+) -> ShapeModel:
+    """Return the shape model of training volumes, in many lies where they are turned."""
+    lies = _LIES if c.turned_deg > 0 else 0
+    shapes = [one.landmarks_mm for one in every]
+    for _ in range(lies):
+        shapes += [drawn_lie(c, mirrored).seen(one.landmarks_mm) for one in every]
+    return fit(torch.stack(shapes), c.components)
+
+
+def step_losses(
+    network: PatchIterative, every: Sequence[Annotated], mirrored: Mirror | None, precision: Precision
+) -> Mapping[str, Tensor]:
+    """Return the losses of one step at points drawn by chance, by name.
+
+    Args:
+        network: in training mode.
+        every: volumes to draw from.
+        mirrored: how they may be mirrored.
+        precision: to run the network in.
+    """
+    c, model = network.configuration, network.shape_model
+    device = model.mean_mm.device
+    cpu = ShapeModel(*(part.cpu() for part in model))
+    chosen = torch.randint(len(every), (c.volumes_per_step,)).tolist()
+    seen = [(every[number], drawn_lie(c, mirrored)) for number in chosen]
+    each = c.points_per_step // c.volumes_per_step
+    patches, true = _joined([coarse_points(one, lie, cpu, each, c) for one, lie in seen], device)
+    with precision.autocast():
+        move = network.coarse(patches)
+    terms = dict(_losses(move, true, c.unit_mm, c))
+    if network.fine is not None:
+        patches, true = _joined([fine_points(one, lie, cpu, 1, c) for one, lie in seen], device)
+        with precision.autocast():
+            move = network.fine(patches, one_hot(len(seen), len(c.landmarks), device))
+        terms |= {f"fine_{name}": loss for name, loss in _losses(move, true, c.fine_unit_mm, c).items()}
+    return terms
+
+
+def _joined(batches: Sequence[Batch], device: torch.device) -> tuple[Tensor, Tensor]:
+    patches = torch.cat([batch.patches for batch in batches]).to(device)
+    return shown_otherwise(patches), torch.cat([batch.true for batch in batches]).to(device)
 
 
 @torch.no_grad()
-def found(network: PatchIterative, one: Annotated) -> list[Ends]:
+def found(network: PatchIterative, one: Annotated, rule: Rule = rule_c, steps: int = STEPS) -> list[Ends]:
     """Return where a network finds the landmarks of a volume: at first, and refined if it refines.
 
     Args:
         network: on any device.
         one: whose landmarks are not looked at.
+        rule: of the update.
+        steps: T.
     """
     network.eval()
     c, model = network.configuration, network.shape_model
@@ -163,7 +184,7 @@ def found(network: PatchIterative, one: Annotated) -> list[Ends]:
         starts = single_starts(one.extent_mm.to(device))
     else:
         starts = shape_starts(model, torch.Generator().manual_seed(0))
-    stages = [search(one.coarse.to(device), network.coarse, model, starts, rule_c, STEPS, c)]
+    stages = [search(one.coarse.to(device), network.coarse, model, starts, rule, steps, c)]
     if network.fine is not None:
         every = one_hot(len(starts), len(c.landmarks), device)
         refiner = partial(network.fine, said=every)
