@@ -125,6 +125,12 @@ _ALL = (
         "lmtrack_ros.evaluation.radiograph_study.setup_trials:conduct",
     ),
     Study(
+        "patch_iterative",
+        "heads",
+        "fetal heads: losses, rules, one landmark and all of them, standard planes",
+        "lmtrack_ros.evaluation.volume_study.heads:conduct",
+    ),
+    Study(
         "template_matching",
         "tracking",
         "landmarks and inserted targets in real recordings, beside the correlation tracker",

@@ -29,6 +29,9 @@ class PatchIterativeConfiguration(Configuration):
     padding_px: int = parameter(1, "round what is convolved, px", minimum=0, maximum=1)
     hidden: int = parameter(256, "width of the fully connected layers", minimum=8)
     dropout: float = parameter(0.2, "share that is left out after a fully connected layer", minimum=0.0)
+    rule: str = parameter(
+        "B", "of the update: A a step in a direction, B as far as told, C weighted", choices=("A", "B", "C")
+    )
     classification_weight: float = parameter(
         0.5, "α of eq. 2: of the classification's loss; the regression has the rest", minimum=0.0, maximum=1.0
     )
@@ -75,7 +78,7 @@ PROSTATE = replace(REALTIME, landmarks=OF_THE_PROSTATE, components=12, turned_de
 
 PAPER = PatchIterativeConfiguration(
     epochs=100, patch_px=101, pixel_mm=0.5, refined=False, widths=(32, 64, 128, 256, 512), padding_px=0,
-    hidden=1024, dropout=0.5, unit_mm=0.5, near_share=0.0, turned_deg=0.0, scaled=0.0, shifted_mm=0.0,
-    steps_per_epoch=1000, decay=1.0,
+    hidden=1024, dropout=0.5, rule="C", unit_mm=0.5, near_share=0.0, turned_deg=0.0, scaled=0.0,
+    shifted_mm=0.0, steps_per_epoch=1000, decay=1.0,
 )  # fmt: skip
 """Widths, dropout and the missing padding are those of the code that the authors published."""

@@ -14,10 +14,10 @@ from lmtrack_ros.inference.parameters import InferenceParameters
 from lmtrack_ros.models.loading import load_network
 from lmtrack_ros.models.patch_iterative.network import Move, PatchIterative, PatchNetwork, one_hot
 from lmtrack_ros.models.patch_iterative.patches import PLANES, grey_of, level_of
-from lmtrack_ros.models.patch_iterative.rules import rule_c
+from lmtrack_ros.models.patch_iterative.rules import RULES
 from lmtrack_ros.models.patch_iterative.search import (
-    FINE_STEPS,
     RANDOM_STARTS,
+    REFINING_STEPS,
     STEPS,
     Ends,
     refine,
@@ -116,13 +116,14 @@ class Finder:
         """
         c, model = self.configuration, self._model
         values = grey_of(volume, self._device)
+        rule = RULES[c.rule]
         starts = self._starts if last is None else starts_about(last, self._starts)
         steps = STEPS if last is None else _STEPS_ON
         coarse = level_of(values, spacing_mm, c.pixel_mm)
-        ends = search(coarse, self._run(self._coarse), model, starts, rule_c, steps, c)
+        ends = search(coarse, self._run(self._coarse), model, starts, rule, steps, c)
         if self._fine is not None:
             fine = level_of(values, spacing_mm, c.fine_pixel_mm)
-            ends = refine(fine, self._run(self._fine), model, ends.each_mm, FINE_STEPS, c)
+            ends = refine(fine, self._run(self._fine), model, ends.each_mm, rule, REFINING_STEPS, c)
         return self._solution(ends, volume.shape, spacing_mm)
 
     def _run(self, engine: Engine) -> Callable[[Tensor], Move]:

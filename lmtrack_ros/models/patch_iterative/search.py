@@ -10,14 +10,14 @@ from torch import Tensor
 from lmtrack_ros.models.patch_iterative.configuration import PatchIterativeConfiguration
 from lmtrack_ros.models.patch_iterative.network import Move
 from lmtrack_ros.models.patch_iterative.patches import Level, cut, upright
-from lmtrack_ros.models.patch_iterative.rules import Rule, rule_c
+from lmtrack_ros.models.patch_iterative.rules import Rule
 from lmtrack_ros.models.patch_iterative.shape_model import ShapeModel
 
 RANDOM_STARTS = 5
 """Beside the one at the mean shape."""
 STEPS, SLOW_STEPS = 10, 350
 """T of rules B and C, and of rule A."""
-FINE_STEPS = 5
+REFINING_STEPS = 5
 """Of the second network."""
 _ABOUT = 0.15
 """How far from the last solution starts are, in units of what they are from the mean shape."""
@@ -104,16 +104,18 @@ def refine(
     network: Callable[[Tensor], Move],
     model: ShapeModel,
     starts_mm: Tensor,
+    rule: Rule,
     steps: int,
     c: PatchIterativeConfiguration,
 ) -> Ends:
-    """Move every landmark by itself, by patches along the axes of the anatomy; rule C.
+    """Move every landmark by itself, by patches along the axes of the anatomy.
 
     Args:
         level: of the volume, at the finer pixel size.
         network: takes (S L, 3, s, s) patches, the landmarks of a start one after the other.
         model: its mean shape says which way the anatomy lies.
         starts_mm: (S, L, 3).
+        rule: of the update.
         steps: how many.
         c: sizes.
     """
@@ -122,7 +124,7 @@ def refine(
     for _ in range(steps):
         axes = lie(positions, model)
         patches = turned_patches(level, positions, axes, c)
-        step = rule_c(network(patches)).reshape(positions.shape)
+        step = rule(network(patches)).reshape(positions.shape)
         step = torch.einsum("sij,slj->sli", axes, step)
         positions = positions + step
         moved = step.norm(dim=-1).mean(-1)

@@ -24,9 +24,9 @@ from lmtrack_ros.models.patch_iterative.losses import losses, total
 from lmtrack_ros.models.patch_iterative.network import Move, PatchIterative, one_hot
 from lmtrack_ros.models.patch_iterative.patches import cut, upright
 from lmtrack_ros.models.patch_iterative.populations import mirror, volumes
-from lmtrack_ros.models.patch_iterative.rules import Rule, rule_c
+from lmtrack_ros.models.patch_iterative.rules import RULES
 from lmtrack_ros.models.patch_iterative.search import (
-    FINE_STEPS,
+    REFINING_STEPS,
     STEPS,
     Ends,
     refine,
@@ -168,13 +168,13 @@ def _joined(batches: Sequence[Batch], device: torch.device) -> tuple[Tensor, Ten
 
 
 @torch.no_grad()
-def found(network: PatchIterative, one: Annotated, rule: Rule = rule_c, steps: int = STEPS) -> list[Ends]:
+def found(network: PatchIterative, one: Annotated, rule: str = "", steps: int = STEPS) -> list[Ends]:
     """Return where a network finds the landmarks of a volume: at first, and refined if it refines.
 
     Args:
         network: on any device.
         one: whose landmarks are not looked at.
-        rule: of the update.
+        rule: of the update; empty: the configuration's.
         steps: T.
     """
     network.eval()
@@ -184,11 +184,13 @@ def found(network: PatchIterative, one: Annotated, rule: Rule = rule_c, steps: i
         starts = single_starts(one.extent_mm.to(device))
     else:
         starts = shape_starts(model, torch.Generator().manual_seed(0))
-    stages = [search(one.coarse.to(device), network.coarse, model, starts, rule, steps, c)]
+    stages = [search(one.coarse.to(device), network.coarse, model, starts, RULES[rule or c.rule], steps, c)]
     if network.fine is not None:
         every = one_hot(len(starts), len(c.landmarks), device)
         refiner = partial(network.fine, said=every)
-        stages.append(refine(one.fine.to(device), refiner, model, stages[0].each_mm, FINE_STEPS, c))
+        stages.append(
+            refine(one.fine.to(device), refiner, model, stages[0].each_mm, RULES[c.rule], REFINING_STEPS, c)
+        )
     return stages
 
 
