@@ -131,6 +131,20 @@ _ALL = (
         "lmtrack_ros.evaluation.volume_study.heads:conduct",
     ),
     Study(
+        "patch_iterative",
+        "prostates",
+        "the gland's centre and outermost points in real volumes, five-fold by case",
+        "lmtrack_ros.evaluation.volume_study.prostates:conduct",
+        takes_recordings=True,
+    ),
+    Study(
+        "patch_iterative",
+        "path",
+        "a landmark through the phases of a 4-D CT, from its mark in the first one alone",
+        "lmtrack_ros.evaluation.volume_study.path:conduct",
+        takes_recordings=True,
+    ),
+    Study(
         "template_matching",
         "tracking",
         "landmarks and inserted targets in real recordings, beside the correlation tracker",

@@ -25,6 +25,9 @@ class PatchIterativeConfiguration(Configuration):
     )
     fine_pixel_mm: float = parameter(1.0, "of the second network's patches, mm", minimum=0.1, maximum=5.0)
     fine_unit_mm: float = parameter(1.0, "as unit_mm, for the second network", minimum=0.1, maximum=50.0)
+    refined_mm: float = parameter(
+        4.0, "how far off landmarks may be that are refined, greatest standard deviation, mm", minimum=0.1
+    )
     widths: tuple[int, ...] = parameter((32, 48, 64, 96, 128), "channels of the convolutions", minimum=4)
     padding_px: int = parameter(1, "round what is convolved, px", minimum=0, maximum=1)
     hidden: int = parameter(256, "width of the fully connected layers", minimum=8)

@@ -13,8 +13,6 @@ from lmtrack_ros.models.patch_iterative.shape_model import ShapeModel
 
 _NEAREST = 0.02
 """Least distance of a point near the truth, in deviations of the shape model."""
-_NEAR_MM = 4.0
-"""How far the landmarks may be from the truth that are refined, standard deviation."""
 _LIE_DEG = 4.0
 """How far off the axes of their patches may be besides."""
 
@@ -155,7 +153,7 @@ def fine_points(
     """Return shapes of one volume for the network that refines: (count L) patches, along the shapes' axes."""
     truth = seen.seen(one.landmarks_mm)
     landmarks = len(truth)
-    far = _NEAR_MM * torch.rand(count, 1, 1)
+    far = c.refined_mm * torch.rand(count, 1, 1)
     points = truth + far * (0.7 * torch.randn(count, 1, 3) + 0.7 * torch.randn(count, landmarks, 3))
     off = torch.stack([rotation(torch.deg2rad(_LIE_DEG * torch.randn(3))) for _ in range(count)])
     axes = lie(points, model) @ off
