@@ -14,7 +14,7 @@ from lmtrack_ros.models.patch_iterative import data as training_data  # noqa: E4
 from lmtrack_ros.models.patch_iterative.configuration import PAPER, PROSTATE, PatchIterativeConfiguration  # noqa: E402
 from lmtrack_ros.models.patch_iterative.losses import directions, losses  # noqa: E402
 from lmtrack_ros.models.patch_iterative.network import Move, PatchIterative, one_hot  # noqa: E402
-from lmtrack_ros.models.patch_iterative.patches import Level, cut, level_of, upright  # noqa: E402
+from lmtrack_ros.models.patch_iterative.patches import Level, Uploaded, cut, level_of, upright  # noqa: E402
 from lmtrack_ros.models.patch_iterative.rules import RULES, STEP_MM, most_likely  # noqa: E402
 from lmtrack_ros.models.patch_iterative.search import (  # noqa: E402
     SLOW_STEPS,
@@ -37,7 +37,7 @@ def noise_volume(shape: tuple[int, int, int] = (31, 37, 41)) -> np.ndarray:
 
 def test_patches_are_what_scipy_samples() -> None:
     volume, voxel_mm = noise_volume(), np.array([0.8, 1.1, 1.4])
-    level = level_of(torch.from_numpy(volume), voxel_mm.tolist(), 0.5)
+    level = level_of(Uploaded(torch.from_numpy(volume), 0.0, 1.0), voxel_mm.tolist(), 0.5)
     points = np.array([[0.0, 0.0, 0.0], [3.3, -2.7, 4.1], [-5.0, 6.2, -1.5]])
     turns = Rotation.random(3, rng=1).as_matrix()
     found = cut(level, torch.tensor(points).float(), torch.tensor(turns).float(), 9, 0.7).numpy()
@@ -56,7 +56,7 @@ def test_patches_are_what_scipy_samples() -> None:
 
 
 def test_patches_are_dark_outside_the_volume() -> None:
-    level = level_of(torch.ones(9, 9, 9), (1.0, 1.0, 1.0), 1.0)
+    level = level_of(Uploaded(torch.ones(9, 9, 9), 0.0, 1.0), (1.0, 1.0, 1.0), 1.0)
     far = torch.tensor([[100.0, 0.0, 0.0]])
     assert not cut(level, far, upright(1, far), 5, 1.0).any()
 
@@ -65,12 +65,12 @@ def test_patches_are_dark_outside_the_volume() -> None:
 def test_a_level_keeps_places_and_means(wanted_mm: float) -> None:
     """A ramp stays the same ramp, whatever the size of the blocks."""
     z, y, x = np.indices((23, 26, 29)).astype(np.float32)
-    ramp = torch.from_numpy(2 * (x - 14) + 3 * (y - 12.5) - (z - 11))
-    level = level_of(ramp, (0.5, 0.5, 0.5), wanted_mm)
+    ramp = torch.from_numpy(2 * (x - 14) + 3 * (y - 12.5) - (z - 11)) / 200 + 0.6
+    level = level_of(Uploaded(ramp, 0.0, 1.0), (0.5, 0.5, 0.5), wanted_mm)
     assert level.voxel_mm.tolist() == [wanted_mm] * 3
     points = torch.tensor([[0.0, 0.0, 0.0], [2.0, -1.5, 1.0]])
     middles = cut(level, points, upright(2, points), 3, 0.5)[:, 0, 1, 1]
-    expected = (points / 0.5) @ torch.tensor([2.0, 3.0, -1.0])
+    expected = (points / 0.5) @ torch.tensor([2.0, 3.0, -1.0]) / 200 + 0.6
     torch.testing.assert_close(middles, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -159,7 +159,8 @@ def distances() -> Level:
     """Return a volume whose grey values are squared distances from what is sought."""
     z, y, x = np.indices((81, 61, 71), dtype=np.float32)
     along = zip((x - 35, y - 30, z - 40), SOUGHT_MM, strict=True)
-    return level_of(torch.from_numpy(sum((a - at) ** 2 for a, at in along)), (1.0, 1.0, 1.0), 1.0)
+    squares = torch.from_numpy(sum((a - at) ** 2 for a, at in along))
+    return Level(squares, torch.ones(3), torch.tensor([-35.0, -30.0, -40.0]))
 
 
 def told_by_slopes(patches: torch.Tensor) -> Move:
@@ -234,7 +235,7 @@ def test_training_points_know_the_way_to_the_truth() -> None:
     values = torch.zeros(101, 101, 101)
     for at in landmarks.round().int().tolist():
         values[tuple(50 + i for i in at[::-1])] = 1.0
-    one = training_data.annotated(values, (1.0, 1.0, 1.0), landmarks.round(), c)
+    one = training_data.annotated(values.numpy(), (1.0, 1.0, 1.0), landmarks.round(), c)
     mirror = (0, training_data.mirrored_order(c.landmarks))
     every = torch.stack([training_data.drawn_lie(c, mirror).seen(landmarks) for _ in range(200)])
     model = fit(every, 9)

@@ -1,13 +1,14 @@
 """Volumes with landmarks, and the points in them that the networks are trained at."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lmtrack_ros.models.patch_iterative.configuration import PatchIterativeConfiguration
-from lmtrack_ros.models.patch_iterative.patches import Level, cut, level_of
+from lmtrack_ros.models.patch_iterative.patches import Level, cut, level_of, upload
 from lmtrack_ros.models.patch_iterative.search import lie
 from lmtrack_ros.models.patch_iterative.shape_model import ShapeModel
 
@@ -34,20 +35,21 @@ class Annotated(NamedTuple):
 
 
 def annotated(
-    values: Tensor, voxel_mm: Sequence[float], landmarks_mm: Tensor, c: PatchIterativeConfiguration
+    volume: NDArray[Any], voxel_mm: Sequence[float], landmarks_mm: Tensor, c: PatchIterativeConfiguration
 ) -> Annotated:
     """Return a volume as the networks see it.
 
     Args:
-        values: (D, H, W) grey values.
+        volume: (D, H, W) grey values of any numeric type.
         voxel_mm: (3,) pitch along columns, rows and slices.
         landmarks_mm: (L, 3).
         c: sizes.
     """
-    size = torch.tensor(values.shape[::-1], dtype=torch.float32)
+    size = torch.tensor(volume.shape[::-1], dtype=torch.float32)
+    uploaded = upload(volume, torch.device("cpu"))
     return Annotated(
-        level_of(values, voxel_mm, c.pixel_mm),
-        level_of(values, voxel_mm, c.fine_pixel_mm),
+        level_of(uploaded, voxel_mm, c.pixel_mm),
+        level_of(uploaded, voxel_mm, c.fine_pixel_mm),
         landmarks_mm.float(),
         (size - 1) * torch.tensor(voxel_mm),
     )

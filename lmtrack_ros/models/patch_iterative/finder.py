@@ -13,7 +13,7 @@ from lmtrack_ros.inference.engine import Engine, prepare
 from lmtrack_ros.inference.parameters import InferenceParameters
 from lmtrack_ros.models.loading import load_network
 from lmtrack_ros.models.patch_iterative.network import Move, PatchIterative, PatchNetwork, one_hot
-from lmtrack_ros.models.patch_iterative.patches import PLANES, grey_of, level_of
+from lmtrack_ros.models.patch_iterative.patches import PLANES, level_of, upload
 from lmtrack_ros.models.patch_iterative.rules import RULES
 from lmtrack_ros.models.patch_iterative.search import (
     RANDOM_STARTS,
@@ -115,14 +115,14 @@ class Finder:
             last: parameters of the volume before, to begin from; None: begin at the mean shape.
         """
         c, model = self.configuration, self._model
-        values = grey_of(volume, self._device)
+        uploaded = upload(volume, self._device)
         rule = RULES[c.rule]
         starts = self._starts if last is None else starts_about(last, self._starts)
         steps = STEPS if last is None else _STEPS_ON
-        coarse = level_of(values, spacing_mm, c.pixel_mm)
+        coarse = level_of(uploaded, spacing_mm, c.pixel_mm)
         ends = search(coarse, self._run(self._coarse), model, starts, rule, steps, c)
         if self._fine is not None:
-            fine = level_of(values, spacing_mm, c.fine_pixel_mm)
+            fine = level_of(uploaded, spacing_mm, c.fine_pixel_mm)
             ends = refine(fine, self._run(self._fine), model, ends.each_mm, rule, REFINING_STEPS, c)
         return self._solution(ends, volume.shape, spacing_mm)
 

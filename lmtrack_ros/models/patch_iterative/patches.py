@@ -4,6 +4,7 @@ Points are mm from the volume's centre along its columns, rows and slices.
 """
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lmtrack_ros.models.grey import scaled
+from lmtrack_ros.models.grey import BRIGHTEST, dark_and_bright
 
 PLANES = 3
 
@@ -35,26 +36,48 @@ class Level(NamedTuple):
         return Level(self.values.to(device), self.voxel_mm.to(device), self.first_mm.to(device))
 
 
-def level_of(values: Tensor, voxel_mm: Sequence[float], wanted_mm: float) -> Level:
-    """Return the means of blocks of voxels, as many as come nearest to a wanted size but no larger ones.
+class Uploaded(NamedTuple):
+    """A volume where the networks run.
+
+    Attributes:
+        voxels: (D, H, W) of bytes, or float32.
+        dark: grey value that becomes 0.
+        bright: grey value that becomes 1.
+    """
+
+    voxels: Tensor
+    dark: float
+    bright: float
+
+
+def upload(volume: NDArray[Any], device: torch.device) -> Uploaded:
+    """Bring a (D, H, W) volume of any numeric type to a device; what is not finite becomes 0."""
+    kept = (
+        volume if volume.dtype == np.uint8 else np.nan_to_num(volume.astype(np.float32), posinf=0, neginf=0)
+    )
+    return Uploaded(torch.from_numpy(np.ascontiguousarray(kept)).to(device), *dark_and_bright(volume))
+
+
+def level_of(volume: Uploaded, voxel_mm: Sequence[float], wanted_mm: float) -> Level:
+    """Return the means of blocks of voxels, as near to a wanted size as whole ones come without passing it.
 
     Args:
-        values: (D, H, W) float32 on any device.
+        volume: of any size.
         voxel_mm: (3,) pitch along columns, rows and slices.
         wanted_mm: edge of a block.
     """
-    pitch = torch.tensor(voxel_mm, dtype=torch.float32, device=values.device)
     blocks = [max(1, int(wanted_mm / mm + 1e-6)) for mm in voxel_mm]
-    size = torch.tensor(values.shape[::-1], dtype=torch.float32, device=values.device)
-    if max(blocks) > 1:
-        values = functional.avg_pool3d(values[None, None], blocks[::-1])[0, 0]
-    count = torch.tensor(blocks, dtype=torch.float32, device=values.device)
-    return Level(values, pitch * count, pitch * ((count - 1) / 2 - (size - 1) / 2))
-
-
-def grey_of(volume: NDArray[Any], device: torch.device) -> Tensor:
-    """Return a volume's grey values, most of them between 0 and 1, on a device."""
-    return torch.from_numpy(scaled(volume)).to(device)
+    sums = volume.voxels.short() if volume.voxels.dtype == torch.uint8 else volume.voxels
+    size = sums.shape[::-1]
+    # by whole slices first, which lie together in memory
+    for axis, block in enumerate(reversed(blocks)):
+        whole = sums.narrow(axis, 0, sums.shape[axis] // block * block)
+        steps = [(slice(None),) * axis + (slice(i, None, block),) for i in range(block)]
+        sums = whole if block == 1 else sum((whole[one] for one in steps[1:]), start=whole[steps[0]])
+    values = (sums.float() / prod(blocks) - volume.dark) / max(volume.bright - volume.dark, 1e-6)
+    count, pitch, extent = (torch.tensor(one, device=values.device) for one in (blocks, voxel_mm, size))
+    middle = (count - 1) / 2 - (extent - 1) / 2
+    return Level(values.clamp_(0, BRIGHTEST), (pitch * count).float(), (pitch * middle).float())
 
 
 def cut(level: Level, points_mm: Tensor, axes: Tensor, patch_px: int, pixel_mm: float) -> Tensor:

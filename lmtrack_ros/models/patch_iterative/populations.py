@@ -13,7 +13,6 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.patch_iterative.configuration import PatchIterativeConfiguration
 from lmtrack_ros.models.patch_iterative.data import Annotated, Mirror, annotated, mirrored_order
-from lmtrack_ros.models.patch_iterative.patches import grey_of
 from lmtrack_ros.models.trainee import Gathered
 from lmtrack_ros.phantoms import head_cases
 from lmtrack_ros.phantoms.pool import Pool
@@ -136,4 +135,4 @@ def as_seen(one: Shown, wanted: list[int], c: PatchIterativeConfiguration) -> An
     """Return a volume as networks of a configuration see it, with some of its landmarks."""
     middle_px = (np.array(one.volume.shape[::-1]) - 1) / 2
     landmarks_mm = torch.from_numpy((one.uvw_px[wanted] - middle_px) * one.spacing_mm)
-    return annotated(grey_of(one.volume, torch.device("cpu")), one.spacing_mm, landmarks_mm, c)
+    return annotated(one.volume, one.spacing_mm, landmarks_mm, c)
