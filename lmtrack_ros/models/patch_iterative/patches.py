@@ -67,13 +67,14 @@ def level_of(volume: Uploaded, voxel_mm: Sequence[float], wanted_mm: float) -> L
         wanted_mm: edge of a block.
     """
     blocks = [max(1, int(wanted_mm / mm + 1e-6)) for mm in voxel_mm]
-    sums = volume.voxels.short() if volume.voxels.dtype == torch.uint8 else volume.voxels
-    size = sums.shape[::-1]
+    sums, size = volume.voxels, volume.voxels.shape[::-1]
     # by whole slices first, which lie together in memory
     for axis, block in enumerate(reversed(blocks)):
         whole = sums.narrow(axis, 0, sums.shape[axis] // block * block)
-        steps = [(slice(None),) * axis + (slice(i, None, block),) for i in range(block)]
-        sums = whole if block == 1 else sum((whole[one] for one in steps[1:]), start=whole[steps[0]])
+        first, *others = (whole[(slice(None),) * axis + (slice(i, None, block),)] for i in range(block))
+        sums = first.to(torch.int16 if first.dtype == torch.uint8 else first.dtype, copy=True)
+        for other in others:
+            sums += other
     values = (sums.float() / prod(blocks) - volume.dark) / max(volume.bright - volume.dark, 1e-6)
     count, pitch, extent = (torch.tensor(one, device=values.device) for one in (blocks, voxel_mm, size))
     middle = (count - 1) / 2 - (extent - 1) / 2
