@@ -12,6 +12,7 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.evaluation.rendering_speed import measure_rendering
 from lmtrack_ros.evaluation.step_cost import measure_step_cost
 from lmtrack_ros.evaluation.tracking_speed import SETTINGS, measure_tracking
+from lmtrack_ros.evaluation.volume_speed import measure_volumes
 from lmtrack_ros.evaluation.window_cost import measure_window
 from lmtrack_ros.ros.benchmark import measure
 
@@ -31,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     rendering = measure_rendering()
     tracking = {model: measure_tracking(model) for model in SETTINGS}
     window = measure_window()
+    volumes = measure_volumes()
     with tempfile.TemporaryDirectory() as directory:
         transport = measure(arguments.frames, arguments.rate_hz, Path(directory))
     result = {
@@ -40,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         "rendering": rendering,
         "tracking": tracking,
         "stream_beside_window": window,
+        "volumes": volumes,
     }
     if arguments.json:
         sys.stdout.write(json.dumps(result) + "\n")
@@ -74,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     for model, of_model in tracking.items():
         _write_tracking(model, of_model)
     _write_window(window)
+    _write_volumes(volumes)
     return 0
 
 
@@ -81,8 +85,8 @@ def _write_tracking(model: str, tracking: dict[str, Any]) -> None:
     if tracking["missing"]:
         sys.stdout.write(f"{model} is not timed: {tracking['missing']}\n")
         return
-    width, height = tracking["size_px"]
-    sys.stdout.write(f"{model}, weights {tracking['weights']}, frames of {width} x {height} px\n")
+    size = " x ".join(map(str, tracking["size_px"]))
+    sys.stdout.write(f"{model}, weights {tracking['weights']}, frames of {size} px\n")
     for run in tracking["runs"]:
         update, finding = run["update_ms"], run.get("finding_ms")
         alone = (
@@ -108,4 +112,19 @@ def _write_window(window: dict[str, Any]) -> None:
             f"{one['times_fewer']:.1f} times fewer; "
             f"{median_ms['stream']:.0f} of {median_ms['window']:.0f} ms, "
             f"{one['times_as_fast']:.1f} times as fast\n"
+        )
+
+
+def _write_volumes(volumes: dict[str, Any]) -> None:
+    if volumes["missing"]:
+        sys.stdout.write(f"patch_iterative is not timed in full-size volumes: {volumes['missing']}\n")
+        return
+    columns, rows, slices = volumes["size_px"]
+    sys.stdout.write(f"patch_iterative, volumes of {columns} x {rows} x {slices} px\n")
+    for one in volumes["devices"]:
+        stages = ", ".join(f"{name} {taken_ms:.0f}" for name, taken_ms in one["stages_ms"].items())
+        sys.stdout.write(
+            f"  {one['runs_by']}, {one['landmarks']} landmarks: p50 {one['search_ms']:.0f} ms ({stages}), "
+            f"going on from the last volume {one['going_on_ms']:.0f} ms; gathers "
+            f"{one['times_scipy']:.1f} times as fast as scipy's\n"
         )

@@ -41,6 +41,7 @@ SETTINGS = {
     "attention_mask_rcnn": Setting("ultrasound", "ultrasound", "liver", (1, 5)),
     "coarse_to_fine_unet": Setting("lung", "fluoroscopy", "lung", (1,)),
     "landmark_net": Setting("chest", "portal", "mv_90", (8,)),
+    "patch_iterative": Setting("prostate", "prostate", "prostate", (7,)),
     "template_matching": Setting("mr", "mr", "thorax", (1, 5, 10)),
 }
 """By model."""
@@ -79,8 +80,7 @@ def measure_tracking(model: str, weights: str = "") -> dict[str, Any]:
                 p50_ms = run["update_ms"]["p50"]
                 times = eager.setdefault(run["landmarks"], p50_ms) / p50_ms
                 runs.append({"device": device, "backend": backend, **run, "times_eager": times})
-    height, width = frames[0].image.shape
-    return {"missing": "", "weights": used, "size_px": [width, height], "runs": runs}
+    return {"missing": "", "weights": used, "size_px": list(frames[0].image.shape[::-1]), "runs": runs}
 
 
 def _by_backend(

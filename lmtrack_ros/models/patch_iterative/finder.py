@@ -1,7 +1,7 @@
 """Finds landmarks in a volume with trained weights: torch gathers, engines run the networks."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,17 +13,20 @@ from lmtrack_ros.inference.engine import Engine, prepare
 from lmtrack_ros.inference.parameters import InferenceParameters
 from lmtrack_ros.models.loading import load_network
 from lmtrack_ros.models.patch_iterative.network import Move, PatchIterative, PatchNetwork, one_hot
-from lmtrack_ros.models.patch_iterative.patches import PLANES, level_of, upload
+from lmtrack_ros.models.patch_iterative.patches import PLANES, Level, level_of, upload
 from lmtrack_ros.models.patch_iterative.rules import RULES
 from lmtrack_ros.models.patch_iterative.search import (
     RANDOM_STARTS,
     REFINING_STEPS,
     STEPS,
     Ends,
+    lie,
+    patches_of,
     refine,
     search,
     shape_starts,
     starts_about,
+    turned_patches,
 )
 
 _MODEL = "patch_iterative"
@@ -103,6 +106,13 @@ class Finder:
         """Backend, device and precision that run the networks."""
         return f"{self._coarse.backend} {self._coarse.device} {self._coarse.precision}"
 
+    @property
+    def gathered_points(self) -> int:
+        """How many points of a volume are interpolated in a search that begins anew."""
+        c = self.configuration
+        looks = STEPS + (REFINING_STEPS if self._fine else 0)
+        return looks * len(self._starts) * len(c.landmarks) * PLANES * c.patch_px**2
+
     @torch.inference_mode()
     def find(
         self, volume: NDArray[Any], spacing_mm: Sequence[float], last: Tensor | None = None
@@ -125,6 +135,41 @@ class Finder:
             fine = level_of(uploaded, spacing_mm, c.fine_pixel_mm)
             ends = refine(fine, self._run(self._fine), model, ends.each_mm, rule, REFINING_STEPS, c)
         return self._solution(ends, volume.shape, spacing_mm)
+
+    def stages(self, volume: NDArray[Any], spacing_mm: Sequence[float]) -> Mapping[str, Callable[[], object]]:
+        """Return the parts of a search that begins anew, to be timed: all uploads, gathers, networks.
+
+        Args:
+            volume: (D, H, W).
+            spacing_mm: (3,) pitch along columns, rows and slices.
+        """
+        c = self.configuration
+        sizes = (c.pixel_mm, c.fine_pixel_mm) if self._fine else (c.pixel_mm,)
+
+        def levels() -> list[Level]:
+            uploaded = upload(volume, self._device)
+            return [level_of(uploaded, spacing_mm, size) for size in sizes]
+
+        coarse, *fine = levels()
+        positions = self._model.positions_mm(self._starts)
+        axes = lie(positions, self._model)
+        patches = patches_of(coarse, positions, c)
+        turned = [turned_patches(level, positions, axes, c) for level in fine]
+
+        def gathers() -> None:
+            for _ in range(STEPS):
+                patches_of(coarse, positions, c)
+            for level in fine * REFINING_STEPS:
+                turned_patches(level, positions, axes, c)
+
+        def networks() -> None:
+            for _ in range(STEPS):
+                self._run(self._coarse)(patches)
+            for one in turned * REFINING_STEPS:
+                assert self._fine is not None
+                self._run(self._fine)(one)
+
+        return {"upload": levels, "gather": gathers, "network": networks}
 
     def _run(self, engine: Engine) -> Callable[[Tensor], Move]:
         def run(patches: Tensor) -> Move:
