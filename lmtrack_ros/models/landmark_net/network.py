@@ -59,7 +59,7 @@ class LandmarkNet(nn.Module):
         self.apply(initialise)
         self.top_down.apply(initialise_linear)
         for head in (*self.intermediate, self.maps[-1]):
-            _initialise_head(head)
+            initialise_head(head)
 
     def forward(self, images: Tensor) -> Found:
         """Return maps for (B, 1, S, S) images."""
@@ -78,7 +78,7 @@ class LandmarkNet(nn.Module):
         return Found(maps, intermediate)
 
 
-def _initialise_head(head: nn.Module) -> None:
+def initialise_head(head: nn.Module) -> None:
     """Let maps be next to nothing at first, as most of them is: a thousandth of one is a landmark."""
     assert isinstance(head, nn.Conv2d)
     assert head.bias is not None

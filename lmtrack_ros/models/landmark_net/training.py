@@ -143,7 +143,12 @@ def drawn(of: Radiographs, count: int, device: torch.device) -> tuple[Tensor, Te
 
 
 def found_in(
-    network: nn.Module, c: LandmarkNetConfiguration, of: Radiographs, chosen: Sequence[int]
+    network: nn.Module,
+    c: LandmarkNetConfiguration,
+    of: Radiographs,
+    chosen: Sequence[int],
+    *,
+    highest_alone: bool = False,
 ) -> Mapping[str, list[Matches]]:
     """Return which landmarks of each of some images are found, by kind.
 
@@ -152,13 +157,15 @@ def found_in(
         c: of its maps.
         of: the images are.
         chosen: numbers of images.
+        highest_alone: whether each map's highest peak counts, however low, and no other.
     """
     every: dict[str, list[Matches]] = {kind: [] for kind in KINDS}
     for first in range(0, len(chosen), _AT_ONCE):
         some = list(chosen[first : first + _AT_ONCE])
         for number, maps in zip(some, _maps(network, of, some), strict=True):
             for kind, found, true in zip(KINDS, maps, of.places_px[number].numpy(), strict=True):
-                shown = peaks(found, c.map_stride, c.sigma_px, LEAST_HEIGHT, APART_PX)
+                least = float(found.max()) if highest_alone else LEAST_HEIGHT
+                shown = peaks(found, c.map_stride, c.sigma_px, least, APART_PX)
                 at = np.array([one.uv_px for one in shown]).reshape(-1, 2)
                 real = true[np.isfinite(true).all(-1)].astype(float)
                 every[kind].append(matches(real, at, 2 * CORRECT_PX))
