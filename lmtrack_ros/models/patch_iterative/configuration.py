@@ -76,8 +76,16 @@ class PatchIterativeConfiguration(Configuration):
 
 REALTIME = PatchIterativeConfiguration(epochs=40)
 
-PROSTATE = replace(REALTIME, landmarks=OF_THE_PROSTATE, components=12, turned_deg=8.0)
-"""The realtime preset for a gland: its middle and its outermost points."""
+PROSTATE = replace(
+    REALTIME,
+    epochs=30,
+    landmarks=OF_THE_PROSTATE,
+    components=12,
+    pixel_mm=2.2,
+    fine_pixel_mm=1.2,
+    turned_deg=8.0,
+)
+"""The realtime preset for a gland, its middle and its outermost points; patches as wide as the widest gland."""
 
 PAPER = PatchIterativeConfiguration(
     epochs=100, patch_px=101, pixel_mm=0.5, refined=False, widths=(32, 64, 128, 256, 512), padding_px=0,
