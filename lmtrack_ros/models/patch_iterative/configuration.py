@@ -85,7 +85,7 @@ PROSTATE = replace(
     fine_pixel_mm=1.2,
     turned_deg=8.0,
 )
-"""The realtime preset for a gland, its middle and its outermost points; patches as wide as the widest gland."""
+"""The realtime preset for a gland, its middle and outermost points; patches as wide as the widest gland."""
 
 PAPER = PatchIterativeConfiguration(
     epochs=100, patch_px=101, pixel_mm=0.5, refined=False, widths=(32, 64, 128, 256, 512), padding_px=0,

@@ -55,7 +55,9 @@ def upload(volume: NDArray[Any], device: torch.device) -> Uploaded:
     kept = (
         volume if volume.dtype == np.uint8 else np.nan_to_num(volume.astype(np.float32), posinf=0, neginf=0)
     )
-    return Uploaded(torch.from_numpy(np.ascontiguousarray(kept)).to(device), *dark_and_bright(volume))
+    # torch warns of memory that it may not write to, such as that of a message
+    whole = torch.from_numpy(np.require(kept, requirements=("C", "W")))
+    return Uploaded(whole.to(device), *dark_and_bright(volume))
 
 
 def level_of(volume: Uploaded, voxel_mm: Sequence[float], wanted_mm: float) -> Level:
