@@ -35,9 +35,10 @@ def draw_gallery(path: Path, modality: str) -> None:
         UserError: the file cannot be written, or a preset needs anatomy that is not installed.
     """
     names = list(presets(modality))
-    rows = -(-len(names) // _COLUMNS)
-    figure = Figure(figsize=(4.0 * _COLUMNS, 5.2 * rows), layout="constrained")
-    grid = figure.subfigures(rows, _COLUMNS, squeeze=False).ravel()
+    columns = min(_COLUMNS, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(4.0 * columns, 5.2 * rows), layout="constrained")
+    grid = figure.subfigures(rows, columns, squeeze=False).ravel()
     for part, name in zip(grid, names, strict=False):
         phantom = open_phantom(modality, PhantomParameters(preset=name))
         picture, strip = part.subplots(2, 1, height_ratios=[3, 1])
