@@ -30,7 +30,7 @@ class Plane(NamedTuple):
 
     Attributes:
         middle_mm: (3,) mean of its landmarks.
-        axes: (3, 3) columns: to the front, to the left, and the unit normal.
+        axes: (3, 3) columns: to the front, to the left, and up, along the normal.
     """
 
     middle_mm: Array
@@ -73,8 +73,8 @@ def standard_plane(name: str, landmarks_mm: Mapping[str, Array]) -> Plane:
     forward = forward - normal * (forward @ normal)
     forward /= np.linalg.norm(forward)
     # the same way up, whatever the decomposition says
-    normal = normal * np.sign(np.cross(forward, left) @ normal)
-    return Plane(middle, np.stack([forward, np.cross(normal, forward), normal], axis=1))
+    normal = normal * np.sign(np.cross(left, forward) @ normal)
+    return Plane(middle, np.stack([forward, np.cross(forward, normal), normal], axis=1))
 
 
 def deviation(found: Plane, true: Plane) -> Deviation:
