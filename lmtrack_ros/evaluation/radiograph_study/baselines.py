@@ -25,6 +25,7 @@ from lmtrack_ros.models.landmark_net.populations import Radiographs, radiographs
 from lmtrack_ros.models.landmark_net.training import drawn, found_in
 from lmtrack_ros.models.loading import load_network
 from lmtrack_ros.models.parts import Part
+from lmtrack_ros.models.precision import Precision
 from lmtrack_ros.models.randomness import seed_all
 from lmtrack_ros.models.template_matching.configuration import TemplateMatchingConfiguration
 from lmtrack_ros.models.template_matching.data import Augmentation, draw
@@ -66,11 +67,16 @@ class DeepLab(nn.Module):
         )
         # with maps that begin as large as other layers' outputs it learns nothing
         initialise_head(self._network.classifier[-1])
+        # its wide dilated convolutions take half as long like this
+        self.to(memory_format=torch.channels_last)
+        self._precision = Precision(torch.device("cpu"), half_on_cpu=True)
 
     def forward(self, images: Tensor) -> Found:
         """Return maps for (B, 1, S, S) images."""
-        maps = self._network(images.expand(-1, 3, -1, -1))["out"]
-        smaller = functional.interpolate(maps, (self._side, self._side), mode="bilinear", align_corners=False)
+        seen = images.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        with self._precision.autocast():
+            maps = self._network(seen)["out"]
+        smaller = functional.interpolate(maps.float(), (self._side, self._side), mode="bilinear", align_corners=False)
         return Found(smaller, ())
 
 
