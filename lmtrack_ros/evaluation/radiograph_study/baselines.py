@@ -75,8 +75,8 @@ class DeepLab(nn.Module):
         """Return maps for (B, 1, S, S) images."""
         seen = images.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         with self._precision.autocast():
-            maps = self._network(seen)["out"]
-        smaller = functional.interpolate(maps.float(), (self._side, self._side), mode="bilinear", align_corners=False)
+            maps = self._network(seen)["out"].float()
+        smaller = functional.interpolate(maps, (self._side, self._side), mode="bilinear", align_corners=False)
         return Found(smaller, ())
 
 
