@@ -13,6 +13,6 @@ MODEL = Model(
     },
     presets={"realtime": REALTIME, "paper": PAPER, "prostate": PROSTATE},
     modes={"prostate": Mode("prostate", "prostate")},
-    calibration={"prostate": (PhantomSequences("prostate", ("prostate",), range(33000, 33030), 60),)},
+    calibration={"prostate": (PhantomSequences("prostate", ("prostate",), range(33000, 33040), 16),)},
     trainee="lmtrack_ros.models.patch_iterative.training:PatchIterativeTrainee",
 )

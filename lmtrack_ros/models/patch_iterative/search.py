@@ -110,10 +110,13 @@ def refine(
 ) -> Ends:
     """Move every landmark by itself, by patches along the axes of the anatomy.
 
+    After each step the landmarks are brought to the nearest shape of the model, as in active shape models
+    (Cootes et al. 1995): what one patch says wrongly the others correct.
+
     Args:
         level: of the volume, at the finer pixel size.
         network: takes (S L, 3, s, s) patches, the landmarks of a start one after the other.
-        model: its mean shape says which way the anatomy lies.
+        model: of the landmarks; its mean shape says which way the anatomy lies.
         starts_mm: (S, L, 3).
         rule: of the update.
         steps: how many.
@@ -125,9 +128,9 @@ def refine(
         axes = lie(positions, model)
         patches = turned_patches(level, positions, axes, c)
         step = rule(network(patches)).reshape(positions.shape)
-        step = torch.einsum("sij,slj->sli", axes, step)
-        positions = positions + step
-        moved = step.norm(dim=-1).mean(-1)
+        told = positions + torch.einsum("sij,slj->sli", axes, step)
+        before, positions = positions, model.positions_mm(model.parameters(told))
+        moved = (positions - before).norm(dim=-1).mean(-1)
     return Ends(positions, moved)
 
 
