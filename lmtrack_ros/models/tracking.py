@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,11 +49,13 @@ class Measuring(Protocol):
 
     Attributes:
         calibration: in force; may be replaced.
-        calibrated_in_turn: groups of kinds; a later group depends on the calibration of the earlier ones.
     """
 
     calibration: Calibration
-    calibrated_in_turn: ClassVar[tuple[tuple[str, ...], ...]]
+
+    @property
+    def calibrated_in_turn(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of kinds; a later group depends on the calibration of the earlier ones."""
 
     def initialize(self, frame: Frame, landmarks: Sequence[Landmark]) -> None:
         """See :class:`~lmtrack_ros.trackers.protocol.Tracker`."""

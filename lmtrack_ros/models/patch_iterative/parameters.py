@@ -15,10 +15,10 @@ class PatchIterativeParameters:
         "prostate", "of the network: a name ('lmtrack models' lists them), a file, or the folder of a run"
     )
     settled_mm: float = parameter(
-        0.5, "the last step may be so long, mm; else the search begins anew", minimum=0.01, maximum=10.0
+        0.6, "the last step may be so long, mm; else the search begins anew", minimum=0.01, maximum=10.0
     )
     agreed_mm: float = parameter(
-        4.0, "so far apart may the ends of the starts be, mm; else the same", minimum=0.1, maximum=50.0
+        2.0, "so far apart may the ends of the starts be, mm; else the same", minimum=0.1, maximum=50.0
     )
-    trust: Trust = field(default_factory=Trust)
+    trust: Trust = field(default_factory=lambda: Trust(tolerance_mm=5.0))
     inference: InferenceParameters = field(default_factory=InferenceParameters)

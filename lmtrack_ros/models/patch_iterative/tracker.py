@@ -18,8 +18,8 @@ from lmtrack_ros.models.patch_iterative.parameters import PatchIterativeParamete
 from lmtrack_ros.models.tracking import Measurement, judged
 from lmtrack_ros.trackers.measurement import to_set
 
-SETTLED, ASTRAY = "settled", "astray"
-"""Kinds of measurement; one astray is never calibrated, so that it is UNCERTAIN."""
+ASTRAY = "astray"
+"""Kind of measurement that is never calibrated, hence UNCERTAIN; else each landmark is its own."""
 
 
 class PatchIterativeTracker:
@@ -31,7 +31,7 @@ class PatchIterativeTracker:
 
     name: ClassVar[str] = "patch_iterative"
     needs_initialization: ClassVar[bool] = False
-    calibrated_in_turn: ClassVar[tuple[tuple[str, ...], ...]] = ((SETTLED,),)
+    calibrated_in_turn: tuple[tuple[str, ...], ...] = ((),)
     Parameters = PatchIterativeParameters
 
     def __init__(self, parameters: PatchIterativeParameters | None = None) -> None:
@@ -39,6 +39,7 @@ class PatchIterativeTracker:
         self._finder = Finder(self._parameters.weights, self._parameters.inference)
         self.calibration = read_calibration(self._finder.description)
         self._known = self._finder.configuration.landmarks
+        self.calibrated_in_turn = (self._known,)
         self._wanted = self._known
         self._last: Tensor | None = None
 
@@ -95,8 +96,10 @@ class PatchIterativeTracker:
         settled = self._is_settled(solution)
         self._last = solution.b if settled else None
         found = zip(solution.uvw_px, solution.spread_px, strict=True)
-        kind = SETTLED if settled else ASTRAY
-        measured = {n: (Measurement(kind, *one),) for n, one in zip(self._known, found, strict=True)}
+        measured = {
+            name: (Measurement(name if settled else ASTRAY, *one),)
+            for name, one in zip(self._known, found, strict=True)
+        }
         return [measured[name] for name in self._wanted]
 
     def _solved(self, frame: Frame) -> Solution | None:
