@@ -30,8 +30,8 @@ from lmtrack_ros.trackers import parameters_class, tracker_names
 from lmtrack_ros.trackers.parameters import TrackerParameters
 from lmtrack_ros.trackers.selection import create_follower
 
-# how many past frames landmarks may still be marked on
-_BUFFERED_FRAMES = 32
+# how many past frames landmarks may still be marked on, and how much memory these may take
+_BUFFERED_FRAMES, _BUFFERED_BYTES = 32, 256 * 2**20
 _JOIN_S = 5.0
 _Reader = Callable[[Any], NDArray[np.generic]]
 _READERS: Mapping[str, _Reader] = MappingProxyType({"image": read_image, "volume": interface.read_volume})
@@ -151,7 +151,10 @@ class TrackerNode(ManagedNode):
     def _buffer_frame(self, frame: Frame) -> None:
         with self._lock:
             self._buffer[frame.stamp_ns] = frame
-            while len(self._buffer) > _BUFFERED_FRAMES:
+            sizes = [one.image.nbytes for one in self._buffer.values()]
+            # the newest one stays, however large
+            while len(sizes) > 1 and (len(sizes) > _BUFFERED_FRAMES or sum(sizes) > _BUFFERED_BYTES):
+                sizes.pop(0)
                 self._buffer.popitem(last=False)
 
     def _on_initial_landmarks(self, msg: Any) -> None:

@@ -5,7 +5,7 @@ a turn where need be until the forehead is at the right and the vertex behind. W
 that lie about any axis. The probe is at the top or, of a turned one, at the bottom.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,21 +40,18 @@ class HeadCase:
     uvw_px: Array
 
 
-def load(
-    subjects: Sequence[int], folder: Path, on_subject: Callable[[int], None] = lambda done: None
-) -> list[HeadCase]:
+def load(subjects: Sequence[int], folder: Path) -> list[HeadCase]:
     """Return subjects, rendered now where they are not kept yet.
 
     Args:
         subjects: their seeds.
         folder: where volumes are kept; several processes may share it.
-        on_subject: told how many of the subjects are there.
 
     Raises:
         UserError: the folder cannot be written.
     """
     every = []
-    for done, subject in enumerate(subjects, 1):
+    for subject in subjects:
         path = folder / f"{name_of(_VERSION, PRESET, subject)}.npz"
         if not path.is_file():
             try:
@@ -63,7 +60,6 @@ def load(
                 raise UserError(f"cannot keep rendered volumes in {folder}: {error}") from error
         with np.load(path) as kept:
             every.append(HeadCase(**{name: kept[name] for name in kept.files}))
-        on_subject(done)
     return every
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
+from scipy.special import gamma
 
 from lmtrack_ros.core import frames
 from lmtrack_ros.core.frames import Array
@@ -24,7 +25,8 @@ from lmtrack_ros.phantoms.volume_ultrasound.swept_probe import ScanConverter, Sw
 from lmtrack_ros.phantoms.volume_ultrasound.tissue import Grid, noise, speckle
 
 LANDMARKS = ("center", "left", "right", "anterior", "posterior", "apex", "base")
-"""The middle of the gland and its outermost points; the apex is at the probe, the base at the bladder."""
+"""The middle of the gland and its outermost points, as if it had no notch at the back; the apex is at the
+probe, the base at the bladder."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ _CREEP_MM = (0.4, 1.8, 1.2)
 """Greatest standard deviation to the left, the head and the front (Langen et al. 2008: mm within minutes)."""
 _GAS_EVERY_S = 60.0
 _GAS_MM = (0.0, 1.5, 4.0)
+"""At most, to the left, the head and the front."""
+_NO_GAS = 0.4
+"""Share of the minutes without."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,10 +94,13 @@ class Gland:
         """Return a gland of 20 to 90 ml, wider than it is high."""
         volume_ml = np.exp(rng.uniform(np.log(20.0), np.log(90.0)))
         shape = np.array([1.25, 1.0, 0.85]) * np.exp(0.07 * rng.standard_normal(3))
-        half_mm = shape * (volume_ml * 1000 * 3 / (4 * np.pi) / shape.prod()) ** (1 / 3)
+        flat = rng.uniform(2.0, 2.5)
+        # of the body with half axes of one
+        body = 8 * gamma(1 + 1 / flat) ** 3 / gamma(1 + 3 / flat)
+        half_mm = shape * (volume_ml * 1000 / (body * shape.prod())) ** (1 / 3)
         turned_rad = np.deg2rad([12.0, 4.0, 5.0]) * np.clip(rng.standard_normal(3), -2, 2)
         turn = Rotation.from_rotvec(turned_rad).as_matrix()
-        return cls(half_mm, turn, rng.uniform(2.0, 2.5), rng.uniform(0.5, 2.5))
+        return cls(half_mm, turn, flat, rng.uniform(0.5, 2.5))
 
     def outside_mm(self, points_mm: Grid) -> Grid:
         """Return about how far outside the surface (3, ...) points about the middle lie, mm."""
@@ -164,7 +172,9 @@ class ProstatePhantom(Phantom):
         lasts_s, share = rng.uniform(8.0, 25.0), rng.uniform(0.0, 1.0)
         starts_s = number * _GAS_EVERY_S + rng.uniform(10.0, _GAS_EVERY_S - lasts_s)
         u = np.clip((time_s - starts_s) / lasts_s, 0.0, 1.0)
-        return np.asarray(np.array(_GAS_MM) * max(share - 0.4, 0.0) * np.sin(np.pi * u) ** 2)
+        return np.asarray(
+            np.array(_GAS_MM) * max((share - _NO_GAS) / (1 - _NO_GAS), 0.0) * np.sin(np.pi * u) ** 2
+        )
 
     @cached_property
     def _echoes(self) -> NDArray[np.complex64]:
@@ -188,10 +198,9 @@ class ProstatePhantom(Phantom):
         """(3, P, R, B) sampled points in isocenter, the couch at zero."""
         return self._probe.points_mm()
 
-    @cached_property
-    def _yields(self) -> Grid:
-        """(1, P, R, B) how much the tissue at each sampled point goes with the gland, 0 to 1."""
-        outside_mm = self.gland.outside_mm(self._points_mm - _column(self._middle_mm))
+    def _yields(self, at_mm: Array) -> Grid:
+        """Return (1, P, R, B) how much the tissue at each sampled point goes with a gland there, 0 to 1."""
+        outside_mm = self.gland.outside_mm(self._points_mm - _column(at_mm))
         return np.exp(-0.5 * np.square(np.maximum(outside_mm, 0) / np.float32(_REACH_MM)))[None]
 
     @cached_property
@@ -199,7 +208,9 @@ class ProstatePhantom(Phantom):
         return ScanConverter(self._probe)
 
     def _image(self, time_s: float, couch_mm: Array) -> NDArray[np.uint8]:
-        moved_mm = self._yields * _column(self._displacement_mm(time_s)) + _column(couch_mm)
+        displaced_mm = self._displacement_mm(time_s)
+        yields = self._yields(self._middle_mm + displaced_mm + couch_mm)
+        moved_mm = yields * _column(displaced_mm) + _column(couch_mm)
         index = (self._points_mm - moved_mm + _column(self._half_mm)) / np.float32(_GRID_MM)
         echo = map_coordinates(self._echoes, index, order=1, mode="nearest", output=np.complex64)
         return self._converter.volume(self._display.shown(echo, self._probe, self._noise(time_s)))
@@ -244,7 +255,9 @@ def _amplitude(
     )
     transition = _step(1 - inner, 0.12)
     texture = 1 + 0.35 * noise(rng, shape, 2.5 / _GRID_MM)
-    tissue = (0.52 * (1 - transition) + 0.27 * transition * texture) * (1 + 0.15 * noise(rng, shape, 4.0))
+    tissue = (0.52 * (1 - transition) + 0.27 * transition * texture) * (
+        1 + 0.15 * noise(rng, shape, 4.0 / _GRID_MM)
+    )
     tissue += 0.35 * np.exp(-0.5 * ((inner - 1) * 8) ** 2)
     urethra_mm = np.hypot(own[0], own[2] - 0.1 * half_front - 0.1 * own[1])
     tissue *= 1 - 0.8 * np.exp(-0.5 * (urethra_mm / 1.6) ** 2)

@@ -13,7 +13,6 @@ from lmtrack_ros.models.patch_iterative.configuration import PatchIterativeConfi
 from lmtrack_ros.models.patch_iterative.data import Annotated, Mirror
 from lmtrack_ros.models.patch_iterative.losses import total
 from lmtrack_ros.models.patch_iterative.network import PatchIterative
-from lmtrack_ros.models.patch_iterative.search import SLOW_STEPS, STEPS
 from lmtrack_ros.models.patch_iterative.training import found, shape_model_of, step_losses
 from lmtrack_ros.models.precision import Precision
 from lmtrack_ros.models.randomness import seed_all
@@ -78,8 +77,7 @@ def outcome(network: PatchIterative, every: Sequence[Annotated], rule: str = "",
         rule: of the update; empty: that of its configuration.
         stage: -1: as it is; 0: before it refines.
     """
-    steps = SLOW_STEPS if rule == "A" else STEPS
-    positions = [found(network, one, rule, steps)[stage].mean_mm.double().numpy() for one in every]
+    positions = [found(network, one, rule)[stage].mean_mm.double().numpy() for one in every]
     return judged(np.stack(positions), every)
 
 

@@ -37,8 +37,8 @@ _CONFIGURATION = replace(
     volumes_per_step=8,
 )
 STEPS = 1500
-_REACH_MM = 8.0
-"""How far from the last place the search begins."""
+_REACH_MM = 4.0
+"""How far from the last place the search begins along each axis."""
 _TEMPLATE_PX, _SOUGHT_PX = 8, 10
 
 _PAGE = """\
@@ -49,11 +49,10 @@ Made by `{command}`; do not edit.
 A vessel, marked in the first of {phases} phases of one breath; there is no truth for the others. A network
 for this one landmark is trained for {steps} steps on the first phase alone, turned and scaled at random, and
 then finds it in one phase after the other, each search from 19 points about the last solution. What can be
-checked: coming back to the first phase after the last, it is {closed:.2f} mm from the mark; the starts of a
-phase end {spread:.2f} mm from their mean, on average; and normalised cross-correlation of a block of {block}³
-voxels of the first phase, sought exhaustively in {sought} voxels each way, finds places that are
-{apart:.2f} mm away on average, {most:.2f} mm at most (a voxel is {voxel:g} mm, by a header that was never
-verified).
+checked: the starts of a phase end {spread:.2f} mm from their mean, on average; and normalised
+cross-correlation of a block of {block}³ voxels of the first phase, sought exhaustively in {sought} voxels
+each way, finds places, whole voxels, that are {apart:.2f} mm away on average, {most:.2f} mm at most (a voxel
+is {voxel:g} mm, by a header that was never verified).
 
 ![Path](path.png)
 
@@ -81,11 +80,11 @@ def conduct(order: Order) -> Path:
     network = trained(order, "vessel", c, [first], None, STEPS)
     ends = []
     last = first.landmarks_mm[0]
-    for number, phase in enumerate([*every[1:], first], 1):
+    for number, phase in enumerate(every[1:], 1):
         each = _followed(network, phase, last)
         last = each.mean(0)
         ends.append(each.double().numpy())
-        order.progress("phases", number, len(every))
+        order.progress("phases", number, len(every) - 1)
     return _write(order, shown, every, ends)
 
 
@@ -94,7 +93,7 @@ def _followed(network: PatchIterative, phase: Annotated, last: Tensor) -> Tensor
     """Return the (19, 3) ends of the search about the (3,) last place."""
     network.eval()
     model: ShapeModel = network.shape_model
-    starts = last + single_starts(torch.full((3,), 2 * _REACH_MM))
+    starts = last + single_starts(torch.full((3,), 4 * _REACH_MM))
     c = network.configuration
     ends = search(phase.coarse, network.coarse, model, starts, RULES[c.rule], SEARCH_STEPS, c)
     return ends.each_mm[:, 0]
@@ -103,8 +102,8 @@ def _followed(network: PatchIterative, phase: Annotated, last: Tensor) -> Tensor
 def _write(order: Order, shown: list[Shown], every: list[Annotated], ends: list[NDArray[np.float64]]) -> Path:
     mark = every[0].landmarks_mm[0].double().numpy()
     voxel_mm = np.array(shown[0].spacing_mm)
-    path_mm = np.stack([mark, *(each.mean(axis=0) for each in ends[:-1])])
-    spread_mm = [0.0, *(float(np.linalg.norm(each - each.mean(axis=0), axis=1).mean()) for each in ends[:-1])]
+    path_mm = np.stack([mark, *(each.mean(axis=0) for each in ends)])
+    spread_mm = [0.0, *(float(np.linalg.norm(each - each.mean(axis=0), axis=1).mean()) for each in ends)]
     matched_mm = mark + voxel_mm * np.stack([_matched(shown[0].volume, one.volume) for one in shown])
     apart_mm = np.linalg.norm(path_mm - matched_mm, axis=1)
     draw_path(order.out / "path.png", [one.coarse for one in every], path_mm, matched_mm)
@@ -116,7 +115,6 @@ def _write(order: Order, shown: list[Shown], every: list[Annotated], ends: list[
         command=order.command,
         phases=len(every),
         steps=STEPS,
-        closed=np.linalg.norm(ends[-1].mean(axis=0) - mark),
         spread=np.mean(spread_mm[1:]),
         block=2 * _TEMPLATE_PX + 1,
         sought=_SOUGHT_PX,
@@ -137,9 +135,15 @@ def _phases(folder: Path) -> list[Shown]:
         raise UserError(f"{folder} must hold the phases of a breath (phase*.mha)")
     shown = []
     for path in files:
-        image = ReadImage(str(path))
+        try:
+            image = ReadImage(str(path))
+        except RuntimeError as error:
+            raise UserError(f"{path} holds no volume that can be read") from error
         spacing_mm = image.GetSpacing()  # type: ignore[no-untyped-call]
         shown.append(Shown(GetArrayFromImage(image), np.array([MARKED_PX]), spacing_mm))
+    least = np.array(MARKED_PX) + _TEMPLATE_PX + _SOUGHT_PX + 1
+    if any((np.array(one.volume.shape[::-1]) < least).any() for one in shown):
+        raise UserError(f"{folder}: the volumes are too small for the mark at {MARKED_PX}")
     return shown
 
 

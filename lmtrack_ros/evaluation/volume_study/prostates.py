@@ -144,7 +144,7 @@ def _cases(folder: Path) -> list[Shown]:
     try:
         return [_case(folder / "volumes" / path.name, path) for path in labels]
     except RuntimeError as error:
-        raise UserError(f"cannot read the cases in {folder}") from error
+        raise UserError(f"cannot read the cases in {folder}: {error}") from error
 
 
 def _case(volume: Path, label: Path) -> Shown:
@@ -152,8 +152,11 @@ def _case(volume: Path, label: Path) -> Shown:
     inside = GetArrayFromImage(ReadImage(str(label)))
     # further channels are landmarks that differ from case to case
     inside = (inside[0] if inside.ndim == 4 else inside) > 0.5
+    shown = GetArrayFromImage(image)
+    if inside.shape != shown.shape or not inside.any():
+        raise UserError(f"{label} does not outline what {volume.name} shows")
     spacing_mm = image.GetSpacing()  # type: ignore[no-untyped-call]
-    return Shown(GetArrayFromImage(image), outermost(inside), spacing_mm)
+    return Shown(shown, outermost(inside), spacing_mm)
 
 
 def outermost(inside: NDArray[np.bool_]) -> NDArray[np.float64]:

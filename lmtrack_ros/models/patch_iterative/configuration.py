@@ -1,5 +1,6 @@
 """What is to be chosen of a patch-based iterative network, and the sizes that are offered."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lmtrack_ros.core.parameters import parameter
@@ -54,6 +55,10 @@ class PatchIterativeConfiguration(Configuration):
     shifted_mm: float = parameter(
         4.0, "how far they are shifted, standard deviation along each axis", minimum=0.0
     )
+    contrast: float = parameter(
+        0.15, "how much gain and contrast are changed, standard deviation of the logarithm", minimum=0.0
+    )
+    noise: float = parameter(0.03, "that is added, up to, of the grey values", minimum=0.0)
     points_per_step: int = parameter(64, "in a batch", minimum=1)
     volumes_per_step: int = parameter(8, "that they lie in", minimum=1)
     steps_per_epoch: int = parameter(250, "batches", minimum=1)
@@ -65,8 +70,20 @@ class PatchIterativeConfiguration(Configuration):
             raise ValueError(f"widths must name {CONVOLUTIONS} convolutions")
         if not self.landmarks or len(set(self.landmarks)) != len(self.landmarks):
             raise ValueError("landmarks must have distinct names")
+        if set(mirrored(self.landmarks)) != set(self.landmarks):
+            raise ValueError("a landmark on the left needs one on the right")
+        if self.features_px < 1:
+            raise ValueError("the patches are too small for the convolutions: give padding_px")
         if self.points_per_step % self.volumes_per_step:
             raise ValueError("points_per_step must be a multiple of volumes_per_step")
+
+    @property
+    def features_px(self) -> int:
+        """Return the side of what is left of a patch after all convolutions."""
+        side = self.patch_px
+        for _ in self.widths:
+            side = (side + 2 * self.padding_px - 2) // 2
+        return side
 
     @property
     def outputs(self) -> int:
@@ -74,11 +91,18 @@ class PatchIterativeConfiguration(Configuration):
         return 3 if len(self.landmarks) == 1 else min(self.components, 3 * len(self.landmarks))
 
 
+def mirrored(landmarks: Sequence[str]) -> list[str]:
+    """Return what landmarks are called in the mirror: left becomes right."""
+    other = {"left": "right", "right": "left"}
+    return ["_".join(other.get(part, part) for part in name.split("_")) for name in landmarks]
+
+
 REALTIME = PatchIterativeConfiguration(epochs=40)
 
 PROSTATE = replace(
     REALTIME,
-    epochs=30,
+    epochs=15,
+    decay=0.8,
     landmarks=OF_THE_PROSTATE,
     components=12,
     pixel_mm=2.2,
@@ -90,6 +114,6 @@ PROSTATE = replace(
 PAPER = PatchIterativeConfiguration(
     epochs=100, patch_px=101, pixel_mm=0.5, refined=False, widths=(32, 64, 128, 256, 512), padding_px=0,
     hidden=1024, dropout=0.5, rule="C", unit_mm=0.5, near_share=0.0, turned_deg=0.0, scaled=0.0,
-    shifted_mm=0.0, steps_per_epoch=1000, decay=1.0,
+    shifted_mm=0.0, contrast=0.0, noise=0.0, volumes_per_step=64, steps_per_epoch=1000, decay=1.0,
 )  # fmt: skip
 """Widths, dropout and the missing padding are those of the code that the authors published."""

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lmtrack_ros.models.patch_iterative.configuration import PatchIterativeConfiguration
+from lmtrack_ros.models.patch_iterative.configuration import PatchIterativeConfiguration, mirrored
 from lmtrack_ros.models.patch_iterative.patches import Level, cut, level_of, upload
 from lmtrack_ros.models.patch_iterative.search import lie
 from lmtrack_ros.models.patch_iterative.shape_model import ShapeModel
@@ -23,7 +23,7 @@ class Annotated(NamedTuple):
 
     Attributes:
         coarse: the volume at the patches' pixel size.
-        fine: at that of the network that refines.
+        fine: at that of the network that refines, or the same where none does.
         landmarks_mm: (L, 3) from the volume's centre.
         extent_mm: (3,) of the volume.
     """
@@ -47,9 +47,10 @@ def annotated(
     """
     size = torch.tensor(volume.shape[::-1], dtype=torch.float32)
     uploaded = upload(volume, torch.device("cpu"))
+    coarse = level_of(uploaded, voxel_mm, c.pixel_mm)
     return Annotated(
-        level_of(uploaded, voxel_mm, c.pixel_mm),
-        level_of(uploaded, voxel_mm, c.fine_pixel_mm),
+        coarse,
+        level_of(uploaded, voxel_mm, c.fine_pixel_mm) if c.refined else coarse,
         landmarks_mm.float(),
         (size - 1) * torch.tensor(voxel_mm),
     )
@@ -111,8 +112,7 @@ def rotation(vector_rad: Tensor) -> Tensor:
 
 def mirrored_order(names: Sequence[str]) -> Tensor | None:
     """Return which landmark each one is in the mirror; None where none of them has a side."""
-    other = {"left": "right", "right": "left"}
-    swapped = ["_".join(other.get(part, part) for part in name.split("_")) for name in names]
+    swapped = mirrored(names)
     return None if swapped == list(names) else torch.tensor([list(names).index(name) for name in swapped])
 
 
@@ -168,11 +168,12 @@ def fine_points(
     return Batch(patches, true.flatten(0, 1))
 
 
-def shown_otherwise(patches: Tensor) -> Tensor:
+def shown_otherwise(patches: Tensor, c: PatchIterativeConfiguration) -> Tensor:
     """Return patches of another gain, contrast and noise, by chance."""
-    count = len(patches)
-    gain = torch.exp(0.15 * torch.randn(count, 1, 1, 1))
-    gamma = torch.exp(0.15 * torch.randn(count, 1, 1, 1))
-    seen = gain * patches.clamp_min(0) ** gamma
-    seen = seen + 0.03 * torch.rand(count, 1, 1, 1) * torch.randn_like(seen)
+    seen = patches
+    if c.contrast > 0:
+        gain, gamma = torch.exp(c.contrast * torch.randn(2, len(patches), 1, 1, 1))
+        seen = gain * seen.clamp_min(0) ** gamma
+    if c.noise > 0:
+        seen = seen + c.noise * torch.rand(len(patches), 1, 1, 1) * torch.randn_like(seen)
     return seen.contiguous(memory_format=torch.channels_last)

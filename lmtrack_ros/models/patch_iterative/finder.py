@@ -16,24 +16,25 @@ from lmtrack_ros.models.patch_iterative.network import Move, PatchIterative, Pat
 from lmtrack_ros.models.patch_iterative.patches import PLANES, Level, level_of, upload
 from lmtrack_ros.models.patch_iterative.rules import RULES
 from lmtrack_ros.models.patch_iterative.search import (
-    RANDOM_STARTS,
     REFINING_STEPS,
-    STEPS,
     Ends,
+    first_starts,
     lie,
     patches_of,
     refine,
     search,
-    shape_starts,
     starts_about,
+    steps_of,
     turned_patches,
 )
 
 _MODEL = "patch_iterative"
 _TOLERANCE = 0.1
 """Backends whose outputs agree to within this, mm and logits, are one."""
-_STEPS_ON = 4
-"""Of the search that begins at the last volume's solution."""
+_ON = 0.5
+"""Share of the steps that a search takes which begins at the last volume's solution."""
+_LEAST_FINITE = 0.95
+"""Share of a volume's values that must be finite."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +45,14 @@ class Solution(NamedTuple):
     Attributes:
         uvw_px: (L, 3) column, row and slice.
         spread_px: (L, 3) standard deviation over the starts.
-        spread_mm: mean distance of the starts' ends from their mean.
+        apart: how far apart the starts end, as a share of how far apart they began.
         moved_mm: mean length of the last step.
         b: (n_b,) parameters of the shape model, for the next volume.
     """
 
     uvw_px: NDArray[np.float64]
     spread_px: NDArray[np.float64]
-    spread_mm: float
+    apart: float
     moved_mm: float
     b: Tensor
 
@@ -78,7 +79,8 @@ class Finder:
         loaded = load_network(_MODEL, weights, PatchIterative)
         self.description, network = loaded.description, loaded.network
         self.configuration = c = network.configuration
-        starts, landmarks = 1 + RANDOM_STARTS, len(c.landmarks)
+        landmarks = len(c.landmarks)
+        starts = len(first_starts(network.shape_model, torch.ones(3)))
 
         def engine(of: nn.Module, name: str, count: int, channels: int) -> Engine:
             shape = (count, channels, c.patch_px, c.patch_px)
@@ -99,7 +101,7 @@ class Finder:
             self._fine = engine(_Moves(network.fine, said), "fine", starts * landmarks, PLANES)
         self._device = torch.device(self._coarse.device)
         self._model = type(network.shape_model)(*(part.to(self._device) for part in network.shape_model))
-        self._starts = shape_starts(self._model, torch.Generator().manual_seed(0))
+        self._starts = starts
 
     @property
     def runs_by(self) -> str:
@@ -110,14 +112,17 @@ class Finder:
     def gathered_points(self) -> int:
         """How many points of a volume are interpolated in a search that begins anew."""
         c = self.configuration
-        looks = STEPS + (REFINING_STEPS if self._fine else 0)
-        return looks * len(self._starts) * len(c.landmarks) * PLANES * c.patch_px**2
+        looks = steps_of(c.rule) + (REFINING_STEPS if self._fine else 0)
+        return looks * self._starts * len(c.landmarks) * PLANES * c.patch_px**2
 
     @torch.inference_mode()
     def find(
         self, volume: NDArray[Any], spacing_mm: Sequence[float], last: Tensor | None = None
     ) -> Solution | None:
-        """Return the landmarks of a (D, H, W) volume, or None where they are not finite.
+        """Return the landmarks of a (D, H, W) volume, or None where there is nothing to be found.
+
+        That is in a volume thinner than two blocks of voxels along an axis, with more than a few values that
+        are not finite, or where the networks answer with such.
 
         Args:
             volume: grey values of any numeric type.
@@ -125,16 +130,31 @@ class Finder:
             last: parameters of the volume before, to begin from; None: begin at the mean shape.
         """
         c, model = self.configuration, self._model
+        if not self._is_whole(volume, spacing_mm):
+            return None
         uploaded = upload(volume, self._device)
-        rule = RULES[c.rule]
-        starts = self._starts if last is None else starts_about(last, self._starts)
-        steps = STEPS if last is None else _STEPS_ON
+        starts = first_starts(model, self._extent_mm(volume, spacing_mm))
+        rule, steps = RULES[c.rule], steps_of(c.rule)
+        if last is not None:
+            starts, steps = starts_about(last, starts), round(_ON * steps)
         coarse = level_of(uploaded, spacing_mm, c.pixel_mm)
         ends = search(coarse, self._run(self._coarse), model, starts, rule, steps, c)
-        if self._fine is not None:
+        if self._fine is not None and _is_finite(ends.each_mm):
             fine = level_of(uploaded, spacing_mm, c.fine_pixel_mm)
-            ends = refine(fine, self._run(self._fine), model, ends.each_mm, rule, REFINING_STEPS, c)
+            refined = refine(fine, self._run(self._fine), model, ends.each_mm, rule, REFINING_STEPS, c)
+            ends = refined._replace(starts_mm=ends.starts_mm)
         return self._solution(ends, volume.shape, spacing_mm)
+
+    def _is_whole(self, volume: NDArray[Any], spacing_mm: Sequence[float]) -> bool:
+        coarsest_mm = max(self.configuration.pixel_mm, self.configuration.fine_pixel_mm)
+        extent_mm = np.array(volume.shape[::-1]) * spacing_mm
+        if min(volume.shape) < 2 or (extent_mm < 2 * coarsest_mm).any():
+            return False
+        return volume.dtype.kind in "ui" or bool(np.isfinite(volume).mean() > _LEAST_FINITE)
+
+    def _extent_mm(self, volume: NDArray[Any], spacing_mm: Sequence[float]) -> Tensor:
+        extent_mm = (np.array(volume.shape[::-1]) - 1) * spacing_mm
+        return torch.tensor(extent_mm, dtype=torch.float32, device=self._device)
 
     def stages(self, volume: NDArray[Any], spacing_mm: Sequence[float]) -> Mapping[str, Callable[[], object]]:
         """Return the parts of a search that begins anew, to be timed: all uploads, gathers, networks.
@@ -144,26 +164,32 @@ class Finder:
             spacing_mm: (3,) pitch along columns, rows and slices.
         """
         c = self.configuration
+        steps = steps_of(c.rule)
         sizes = (c.pixel_mm, c.fine_pixel_mm) if self._fine else (c.pixel_mm,)
 
         def levels() -> list[Level]:
             uploaded = upload(volume, self._device)
-            return [level_of(uploaded, spacing_mm, size) for size in sizes]
+            made = [level_of(uploaded, spacing_mm, size) for size in sizes]
+            if self._device.type == "cuda":
+                torch.cuda.synchronize()
+            return made
 
         coarse, *fine = levels()
-        positions = self._model.positions_mm(self._starts)
+        positions = self._model.positions_mm(first_starts(self._model, self._extent_mm(volume, spacing_mm)))
         axes = lie(positions, self._model)
         patches = patches_of(coarse, positions, c)
         turned = [turned_patches(level, positions, axes, c) for level in fine]
 
         def gathers() -> None:
-            for _ in range(STEPS):
+            for _ in range(steps):
                 patches_of(coarse, positions, c)
             for level in fine * REFINING_STEPS:
                 turned_patches(level, positions, axes, c)
+            if self._device.type == "cuda":
+                torch.cuda.synchronize()
 
         def networks() -> None:
-            for _ in range(STEPS):
+            for _ in range(steps):
                 self._run(self._coarse)(patches)
             for one in turned * REFINING_STEPS:
                 assert self._fine is not None
@@ -179,17 +205,21 @@ class Finder:
         return run
 
     def _solution(self, ends: Ends, shape: tuple[int, ...], spacing_mm: Sequence[float]) -> Solution | None:
-        if not bool(torch.isfinite(ends.each_mm).all()):
+        if not _is_finite(ends.each_mm):
             return None
         mean = ends.mean_mm
         middle_px = (np.array(shape[::-1]) - 1) / 2
         return Solution(
             mean.cpu().double().numpy() / spacing_mm + middle_px,
             ends.spread_mm.cpu().double().numpy() / spacing_mm,
-            float((ends.each_mm - mean).norm(dim=-1).mean()),
+            ends.apart,
             float(ends.moved_mm.mean()),
             self._model.parameters(mean),
         )
+
+
+def _is_finite(values: Tensor) -> bool:
+    return bool(torch.isfinite(values).all())
 
 
 class _Moves(nn.Module):

@@ -40,16 +40,14 @@ class PatchNetwork(nn.Module):
         super().__init__()
         self._unit_mm = unit_mm
         layers: list[nn.Module] = []
-        side = c.patch_px
         for before, after in zip((channels, *c.widths[:-1]), c.widths, strict=True):
             layers += [
                 nn.Conv2d(before, after, 3, padding=c.padding_px),
                 nn.ReLU(inplace=True),
                 nn.MaxPool2d(2),
             ]
-            side = (side + 2 * c.padding_px - 2) // 2
         self.shared = nn.Sequential(*layers, nn.Flatten())
-        features = c.widths[-1] * side**2 + said
+        features = c.widths[-1] * c.features_px**2 + said
         self.regression = _fully_connected(features, c, outputs)
         self.classification = _fully_connected(features, c, 2 * outputs)
         self.apply(_initialise)

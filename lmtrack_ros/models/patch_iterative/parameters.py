@@ -17,8 +17,11 @@ class PatchIterativeParameters:
     settled_mm: float = parameter(
         0.6, "the last step may be so long, mm; else the search begins anew", minimum=0.01, maximum=10.0
     )
-    agreed_mm: float = parameter(
-        2.0, "so far apart may the ends of the starts be, mm; else the same", minimum=0.1, maximum=50.0
+    agreed: float = parameter(
+        0.3,
+        "how far apart the starts may end, as a share of how far apart they began; else the same",
+        minimum=0.01,
+        maximum=1.0,
     )
     trust: Trust = field(default_factory=lambda: Trust(tolerance_mm=5.0))
     inference: InferenceParameters = field(default_factory=InferenceParameters)

@@ -16,6 +16,8 @@ from torch.nn import functional
 from lmtrack_ros.models.grey import BRIGHTEST, dark_and_bright
 
 PLANES = 3
+_BYTES_IN_INT16 = 128
+"""So many bytes may be added up."""
 
 
 class Level(NamedTuple):
@@ -51,30 +53,32 @@ class Uploaded(NamedTuple):
 
 
 def upload(volume: NDArray[Any], device: torch.device) -> Uploaded:
-    """Bring a (D, H, W) volume of any numeric type to a device; what is not finite becomes 0."""
-    kept = (
-        volume if volume.dtype == np.uint8 else np.nan_to_num(volume.astype(np.float32), posinf=0, neginf=0)
-    )
+    """Bring a (D, H, W) volume of any numeric type to a device; what is not finite becomes dark."""
+    dark, bright = dark_and_bright(volume)
+    kept: NDArray[Any] = volume
+    if volume.dtype != np.uint8:
+        kept = np.nan_to_num(volume.astype(np.float32), nan=dark, posinf=dark, neginf=dark)
     # torch warns of memory that it may not write to, such as that of a message
     whole = torch.from_numpy(np.require(kept, requirements=("C", "W")))
-    return Uploaded(whole.to(device), *dark_and_bright(volume))
+    return Uploaded(whole.to(device), dark, bright)
 
 
 def level_of(volume: Uploaded, voxel_mm: Sequence[float], wanted_mm: float) -> Level:
-    """Return the means of blocks of voxels, as near to a wanted size as whole ones come without passing it.
+    """Return the means of blocks of voxels: as many along each axis as fit into a wanted size, one at least.
 
     Args:
-        volume: of any size.
+        volume: with at least two blocks along each axis.
         voxel_mm: (3,) pitch along columns, rows and slices.
         wanted_mm: edge of a block.
     """
     blocks = [max(1, int(wanted_mm / mm + 1e-6)) for mm in voxel_mm]
     sums, size = volume.voxels, volume.voxels.shape[::-1]
+    whole_numbers = torch.int16 if prod(blocks) <= _BYTES_IN_INT16 else torch.int32
     # by whole slices first, which lie together in memory
     for axis, block in enumerate(reversed(blocks)):
         whole = sums.narrow(axis, 0, sums.shape[axis] // block * block)
         first, *others = (whole[(slice(None),) * axis + (slice(i, None, block),)] for i in range(block))
-        sums = first.to(torch.int16 if first.dtype == torch.uint8 else first.dtype, copy=True)
+        sums = first.to(whole_numbers if first.dtype == torch.uint8 else first.dtype, copy=True)
         for other in others:
             sums += other
     values = (sums.float() / prod(blocks) - volume.dark) / max(volume.bright - volume.dark, 1e-6)
@@ -118,8 +122,3 @@ def _offsets(patch_px: int, pixel_mm: float) -> Tensor:
 def upright(count: int, like: Tensor) -> Tensor:
     """Return (count, 3, 3) axes along those of the volume."""
     return torch.eye(3, dtype=like.dtype, device=like.device).expand(count, 3, 3)
-
-
-def as_array(patches: Tensor) -> NDArray[np.float32]:
-    """Return patches as an engine takes them."""
-    return np.ascontiguousarray(patches.cpu().numpy())

@@ -102,6 +102,19 @@ POPULATIONS = {
 }
 
 
+def check(data: tuple[str, ...], c: PatchIterativeConfiguration) -> None:
+    """See that there is such data, and that it has the landmarks.
+
+    Raises:
+        UserError: there is not, or it has not.
+    """
+    if len(data) != 1 or data[0] not in POPULATIONS:
+        raise UserError(f"patch_iterative trains on one of {', '.join(POPULATIONS)}, not on {' '.join(data)}")
+    known = POPULATIONS[data[0]].landmarks
+    if missing := [name for name in c.landmarks if name not in known]:
+        raise UserError(f"{data[0]} has no landmark '{missing[0]}'; '--mode' goes with its own data")
+
+
 def volumes(data: str, part: Part, c: PatchIterativeConfiguration, gathered: Gathered) -> list[Annotated]:
     """Return the volumes of one part of a population.
 
@@ -112,11 +125,9 @@ def volumes(data: str, part: Part, c: PatchIterativeConfiguration, gathered: Gat
         gathered: told how far they are.
 
     Raises:
-        UserError: it has no such landmarks, or what is rendered cannot be kept.
+        UserError: what is rendered cannot be kept.
     """
     population = POPULATIONS[data]
-    if missing := [name for name in c.landmarks if name not in population.landmarks]:
-        raise UserError(f"{data} has no landmark '{missing[0]}': choose the preset that is made for it")
     wanted = [population.landmarks.index(name) for name in c.landmarks]
     every, seeds = [], population.seeds[part]
     for done, seed in enumerate(seeds, 1):

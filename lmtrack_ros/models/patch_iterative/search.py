@@ -19,7 +19,7 @@ STEPS, SLOW_STEPS = 10, 350
 """T of rules B and C, and of rule A."""
 REFINING_STEPS = 5
 """Of the second network."""
-_ABOUT = 0.15
+_ABOUT = 0.4
 """How far from the last solution starts are, in units of what they are from the mean shape."""
 
 
@@ -27,10 +27,12 @@ class Ends(NamedTuple):
     """Where the points of one volume came to.
 
     Attributes:
+        starts_mm: (S, L, 3) where they began.
         each_mm: (S, L, 3) by start.
         moved_mm: (S,) mean distance that the landmarks moved in the last step.
     """
 
+    starts_mm: Tensor
     each_mm: Tensor
     moved_mm: Tensor
 
@@ -44,6 +46,12 @@ class Ends(NamedTuple):
         """(L, 3) standard deviation over the starts."""
         return self.each_mm.std(0)
 
+    @property
+    def apart(self) -> float:
+        """How far apart the ends are, as a share of how far apart the starts were."""
+        began, ended = ((each - each.mean(0)).norm(dim=-1).mean() for each in (self.starts_mm, self.each_mm))
+        return float(ended / began.clamp_min(1e-6))
+
 
 def single_starts(extent_mm: Tensor) -> Tensor:
     """Return (19, 3): the centre of a volume of (3,) extent, and 18 points a quarter of it away."""
@@ -53,12 +61,25 @@ def single_starts(extent_mm: Tensor) -> Tensor:
 
 def shape_starts(model: ShapeModel, generator: torch.Generator) -> Tensor:
     """Return (6, n_b): the mean shape and five random ones."""
-    drawn = torch.randn(RANDOM_STARTS, len(model.deviations_mm), generator=generator).to(model.mean_mm)
+    drawn = torch.randn(RANDOM_STARTS, len(model.deviations_mm), generator=generator).clamp(-3, 3)
+    drawn = drawn.to(model.mean_mm)
     return torch.cat([torch.zeros_like(drawn[:1]), drawn * model.deviations_mm])
 
 
+def first_starts(model: ShapeModel, extent_mm: Tensor) -> Tensor:
+    """Return the (S, n_b) starts of a search in a volume of (3,) extent, always the same."""
+    if len(model.mean_mm) == 3:
+        return single_starts(extent_mm)
+    return shape_starts(model, torch.Generator().manual_seed(0))
+
+
+def steps_of(rule: str) -> int:
+    """Return T of a rule."""
+    return SLOW_STEPS if rule == "A" else STEPS
+
+
 def starts_about(last: Tensor, starts: Tensor) -> Tensor:
-    """Return (S, n_b) starts about a (n_b,) solution, as ``shape_starts`` are about the mean shape."""
+    """Return (S, n_b) starts about a (n_b,) solution, as ``first_starts`` are about the mean shape."""
     return last + _ABOUT * starts
 
 
@@ -89,7 +110,7 @@ def search(
         b = b + rule(network(patches_of(level, positions, c)))
         before, positions = positions, model.positions_mm(b)
         moved = (positions - before).norm(dim=-1).mean(-1)
-    return Ends(positions, moved)
+    return Ends(model.positions_mm(starts), positions, moved)
 
 
 def patches_of(level: Level, positions_mm: Tensor, c: PatchIterativeConfiguration) -> Tensor:
@@ -131,7 +152,7 @@ def refine(
         told = positions + torch.einsum("sij,slj->sli", axes, step)
         before, positions = positions, model.positions_mm(model.parameters(told))
         moved = (positions - before).norm(dim=-1).mean(-1)
-    return Ends(positions, moved)
+    return Ends(starts_mm, positions, moved)
 
 
 def turned_patches(

@@ -40,10 +40,3 @@ def fit(positions_mm: Tensor, components: int) -> ShapeModel:
     kept = axes[:components].T
     deviations = values[:components] / max(len(flat) - 1, 1) ** 0.5
     return ShapeModel(mean.float(), kept.float(), deviations.float())
-
-
-def explained(positions_mm: Tensor, model: ShapeModel) -> float:
-    """Return the share of the variance of (N, L, 3) positions that the model explains."""
-    off = positions_mm - model.positions_mm(model.parameters(positions_mm))
-    about = positions_mm - positions_mm.mean(0)
-    return float(1 - off.square().sum() / about.square().sum())

@@ -1,7 +1,7 @@
 """The patch-based iterative network as a tracker: it finds its landmarks in every volume by itself.
 
-The solution of one volume starts the search in the next; where that does not settle, or its starts end far
-apart, the search begins anew from the mean shape.
+The solution of one volume starts the search in the next; where that does not settle, or its starts end not
+much nearer to each other than they began, the search begins anew from the mean shape.
 """
 
 from collections.abc import Sequence
@@ -40,13 +40,13 @@ class PatchIterativeTracker:
         self.calibration = read_calibration(self._finder.description)
         self._known = self._finder.configuration.landmarks
         self.calibrated_in_turn = (self._known,)
-        self._wanted = self._known
+        self._wanted = tuple(Landmark(name, (np.nan,) * 3, (True,) * 3) for name in self._known)
         self._last: Tensor | None = None
 
     @property
     def landmark_ids(self) -> tuple[str, ...]:
         """Names of the landmarks: those that were marked, or all that the network finds."""
-        return self._wanted
+        return tuple(landmark.id for landmark in self._wanted)
 
     @property
     def runs_by(self) -> str:
@@ -61,12 +61,14 @@ class PatchIterativeTracker:
             landmarks: named as the network knows them.
 
         Raises:
-            UserError: the network knows no such landmark.
+            UserError: the network knows no such landmark, or the marks are not in a volume.
         """
         for landmark in landmarks:
+            if len(landmark.axes) != 3:
+                raise UserError(f"patch_iterative looks at volumes: '{landmark.id}' needs three coordinates")
             if landmark.id not in self._known:
                 raise UserError(f"patch_iterative finds {', '.join(self._known)}, not '{landmark.id}'")
-        self._wanted = tuple(landmark.id for landmark in landmarks)
+        self._wanted = tuple(landmarks)
         self._last = None
 
     def update(self, frame: Frame) -> LandmarkSet:
@@ -76,42 +78,38 @@ class PatchIterativeTracker:
             frame: (D, H, W) volume with geometry; without, or in an image, every landmark is LOST.
         """
         estimates = [
-            judged(
-                Landmark(name, (np.nan,) * 3, (True,) * 3),
-                measured,
-                frame.geometry,
-                self.calibration,
-                self._parameters.trust,
-            )
-            for name, measured in zip(self._wanted, self.measure(frame), strict=True)
+            judged(landmark, measured, frame.geometry, self.calibration, self._parameters.trust)
+            for landmark, measured in zip(self._wanted, self.measure(frame), strict=True)
         ]
         return to_set(frame, self.name, estimates)
 
     def measure(self, frame: Frame) -> list[tuple[Measurement, ...]]:
         """Return how each landmark is found: in one way, or none."""
-        solution = self._solved(frame)
+        # nothing is remembered of a volume that fails
+        last, self._last = self._last, None
+        solution = self._solved(frame, last)
         if solution is None:
-            self._last = None
             return [()] * len(self._wanted)
         settled = self._is_settled(solution)
-        self._last = solution.b if settled else None
+        if settled:
+            self._last = solution.b
         found = zip(solution.uvw_px, solution.spread_px, strict=True)
         measured = {
             name: (Measurement(name if settled else ASTRAY, *one),)
             for name, one in zip(self._known, found, strict=True)
         }
-        return [measured[name] for name in self._wanted]
+        return [measured[landmark.id] for landmark in self._wanted]
 
-    def _solved(self, frame: Frame) -> Solution | None:
+    def _solved(self, frame: Frame, last: Tensor | None) -> Solution | None:
         if frame.image.ndim != 3 or frame.geometry is None or min(frame.geometry.spacing_mm) <= 0:
             return None
         spacing_mm = frame.geometry.spacing_mm
-        if self._last is not None:
-            solution = self._finder.find(frame.image, spacing_mm, self._last)
+        if last is not None:
+            solution = self._finder.find(frame.image, spacing_mm, last)
             if solution is not None and self._is_settled(solution):
                 return solution
         return self._finder.find(frame.image, spacing_mm)
 
     def _is_settled(self, solution: Solution) -> bool:
         p = self._parameters
-        return solution.moved_mm <= p.settled_mm and solution.spread_mm <= p.agreed_mm
+        return solution.moved_mm <= p.settled_mm and solution.apart <= p.agreed

@@ -23,16 +23,15 @@ from lmtrack_ros.models.patch_iterative.data import (
 from lmtrack_ros.models.patch_iterative.losses import losses, total
 from lmtrack_ros.models.patch_iterative.network import Move, PatchIterative, one_hot
 from lmtrack_ros.models.patch_iterative.patches import cut, upright
-from lmtrack_ros.models.patch_iterative.populations import mirror, volumes
+from lmtrack_ros.models.patch_iterative.populations import POPULATIONS, check, mirror, volumes
 from lmtrack_ros.models.patch_iterative.rules import RULES
 from lmtrack_ros.models.patch_iterative.search import (
     REFINING_STEPS,
-    STEPS,
     Ends,
+    first_starts,
     refine,
     search,
-    shape_starts,
-    single_starts,
+    steps_of,
 )
 from lmtrack_ros.models.patch_iterative.shape_model import ShapeModel, fit
 from lmtrack_ros.models.precision import Precision
@@ -61,6 +60,7 @@ class PatchIterativeTrainee(Trainee):
     ) -> None:
         super().__init__(configuration, data, seed, device, gathered)
         c = configuration
+        check(data, c)
         self._volumes = {part: volumes(data[0], part, c, gathered) for part in Part}
         self._mirror = mirror(data[0], c)
         network = PatchIterative(c)
@@ -118,7 +118,11 @@ class PatchIterativeTrainee(Trainee):
 
     def split(self) -> Mapping[str, str]:
         """Return what is in each part."""
-        said = {part.value: f"{len(every)} subjects" for part, every in self._volumes.items()}
+        seeds = POPULATIONS[self.data[0]].seeds
+        said = {
+            part.value: f"{len(every)} volumes of {len(seeds[part])} subjects, seeds from {seeds[part].start}"
+            for part, every in self._volumes.items()
+        }
         return {**said, "calibration": "none of these"}
 
 
@@ -150,41 +154,41 @@ def step_losses(
     chosen = torch.randint(len(every), (c.volumes_per_step,)).tolist()
     seen = [(every[number], drawn_lie(c, mirrored)) for number in chosen]
     each = c.points_per_step // c.volumes_per_step
-    patches, true = _joined([coarse_points(one, lie, cpu, each, c) for one, lie in seen], device)
+    patches, true = _joined([coarse_points(one, lie, cpu, each, c) for one, lie in seen], c, device)
     with precision.autocast():
         move = network.coarse(patches)
     terms = dict(_losses(move, true, c.unit_mm, c))
     if network.fine is not None:
-        patches, true = _joined([fine_points(one, lie, cpu, 1, c) for one, lie in seen], device)
+        patches, true = _joined([fine_points(one, lie, cpu, 1, c) for one, lie in seen], c, device)
         with precision.autocast():
             move = network.fine(patches, one_hot(len(seen), len(c.landmarks), device))
         terms |= {f"fine_{name}": loss for name, loss in _losses(move, true, c.fine_unit_mm, c).items()}
     return terms
 
 
-def _joined(batches: Sequence[Batch], device: torch.device) -> tuple[Tensor, Tensor]:
-    patches = torch.cat([batch.patches for batch in batches]).to(device)
-    return shown_otherwise(patches), torch.cat([batch.true for batch in batches]).to(device)
+def _joined(
+    batches: Sequence[Batch], c: PatchIterativeConfiguration, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    patches = shown_otherwise(torch.cat([batch.patches for batch in batches]), c)
+    return patches.to(device), torch.cat([batch.true for batch in batches]).to(device)
 
 
 @torch.no_grad()
-def found(network: PatchIterative, one: Annotated, rule: str = "", steps: int = STEPS) -> list[Ends]:
+def found(network: PatchIterative, one: Annotated, rule: str = "") -> list[Ends]:
     """Return where a network finds the landmarks of a volume: at first, and refined if it refines.
 
     Args:
         network: on any device.
         one: whose landmarks are not looked at.
         rule: of the update; empty: the configuration's.
-        steps: T.
     """
     network.eval()
     c, model = network.configuration, network.shape_model
     device = model.mean_mm.device
-    if len(c.landmarks) == 1:
-        starts = single_starts(one.extent_mm.to(device))
-    else:
-        starts = shape_starts(model, torch.Generator().manual_seed(0))
-    stages = [search(one.coarse.to(device), network.coarse, model, starts, RULES[rule or c.rule], steps, c)]
+    rule = rule or c.rule
+    starts = first_starts(model, one.extent_mm.to(device))
+    coarse = one.coarse.to(device)
+    stages = [search(coarse, network.coarse, model, starts, RULES[rule], steps_of(rule), c)]
     if network.fine is not None:
         every = one_hot(len(starts), len(c.landmarks), device)
         refiner = partial(network.fine, said=every)
@@ -200,7 +204,7 @@ def _losses(move: Move, true: Tensor, unit_mm: float, c: PatchIterativeConfigura
 
 
 def _pictured(one: Annotated, found_mm: Tensor) -> NDArray[np.uint8]:
-    """Return the plane of the first landmark across the rows, with those that are near it."""
+    """Return the plane across the rows through the middle of the landmarks, and all of them on it."""
     middle = one.landmarks_mm.mean(0, keepdim=True)
     patches = cut(one.fine, middle, upright(1, middle), _PICTURE_PX, _PICTURE_MM)
     grey = np.clip(patches[0, 1].numpy() * 170, 0, 255).astype(np.uint8)
