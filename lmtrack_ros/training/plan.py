@@ -36,7 +36,8 @@ def plan(
     preset = preset or next(iter(declared.presets))
     if preset not in declared.presets:
         raise unknown_name(f"preset of {model}", preset, declared.presets)
-    data = tuple(data) or tuple(declared.data)[:1]
+    goes_with = [one.data for one in declared.modes.values() if one.preset == preset]
+    data = tuple(data) or (*goes_with, *declared.data)[:1]
     for what in data:
         if what not in declared.data and not Path(what).exists():
             raise unknown_name(f"data of {model} (and no such folder)", what, declared.data)
