@@ -101,8 +101,9 @@ REALTIME = PatchIterativeConfiguration(epochs=40)
 
 PROSTATE = replace(
     REALTIME,
-    epochs=15,
-    decay=0.8,
+    epochs=8,
+    steps_per_epoch=500,
+    decay=0.65,
     landmarks=OF_THE_PROSTATE,
     components=12,
     pixel_mm=2.2,
