@@ -51,8 +51,11 @@ def test_landmarks_are_found_without_a_mark(tracker: Any, frames: list[Frame]) -
         )
         assert away_mm[LANDMARKS.index("center")] < 2.5
         assert away_mm.mean() < 0.6 * by_mean_mm.mean()
-        assert all(e.status is Status.TRACKED and e.observed == (True, True, True) for e in found.estimates)
-        assert all(0 < e.radius_mm < 15 for e in found.estimates)
+        said = {e.id: e for e in found.estimates}
+        assert said["center"].status is Status.TRACKED
+        assert 0 < said["center"].radius_mm < 6
+        # the outermost points of a smooth gland are vague
+        assert all(e.status is not Status.LOST and e.observed == (True, True, True) for e in found.estimates)
 
 
 def mean_shape_mm() -> np.ndarray:
