@@ -195,6 +195,7 @@ def test_bench_measures_transport_the_gates_own_time_rendering_and_tracking(doma
     for tracking in measured["tracking"].values():
         assert bool(tracking["runs"]) != bool(tracking["missing"])
         assert all(run["frames_per_s"] > 0 for run in tracking["runs"])
+    assert bool(measured["volumes"]["devices"]) != bool(measured["volumes"]["missing"])
 
 
 def test_doctor_finds_what_is_needed(domain: int) -> None:
