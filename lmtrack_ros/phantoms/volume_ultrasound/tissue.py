@@ -168,7 +168,7 @@ def _posterior_fossa(head: FetalHead, straight: Grid, radius: Grid, amplitude: G
         tilted, (0, 0.55 * vermis_mm, -1.0), (0.62 * tcd_mm, 0.75 * vermis_mm, 0.42 * tcd_mm)
     )
     fluid = _step(1 - cistern, 0.1) * _step(back + 0.1 * vermis_mm, 1.0)
-    septa = _line(np.abs(x) - 0.13 * tcd_mm, 0.5) * _step(back, 1.0)
+    septa = _line(np.asarray(np.abs(x) - 0.13 * tcd_mm, np.float32), 0.5) * _step(back, 1.0)
     amplitude *= 1 - fluid * (0.9 - 0.35 * septa)
     fourth = _ellipsoid(tilted, (0, -0.62 * vermis_mm, 0), (2.2, 1.4, 2.5))
     stem = _ellipsoid(tilted, (0, -1.15 * vermis_mm, 0), (0.3 * tcd_mm, 0.22 * tcd_mm, 8.0))
@@ -227,7 +227,7 @@ def _skull_base(head: FetalHead, points: Grid) -> Grid:
         wing = (((sign * 0.7 * a, 0.42 * b, z), 0.7), ((sign * 0.14 * a, 0.10 * b, z), 0.7))
         for ridge in (petrous, wing):
             bone = np.maximum(bone, 0.8 * _step(-_tube(points, ridge), 0.5))
-    return bone
+    return np.asarray(bone)
 
 
 def speckle(rng: np.random.Generator, shape: tuple[int, ...], sigma: ArrayLike) -> NDArray[np.complex64]:

@@ -77,7 +77,7 @@ class Uterus:
         tissue = 1.1 * (1 + 0.25 * noise(rng, shape, 2.5 / spacing_mm))
         part = (down + 0.25 * uneven_mm) / wall_mm
         streaks = 1 + 0.6 * np.sin(2 * np.pi * part * wall_mm / 2.3) * (part < _STREAKED)
-        tissue *= np.interp(part, *zip(*_LAYERS, strict=True)).astype(np.float32) * streaks
+        tissue *= np.interp(part, *np.transpose(_LAYERS)).astype(np.float32) * streaks
         tissue += 2.5 * np.exp(-0.5 * ((outside_mm - 0.8) / 0.9) ** 2)
         fluid = np.clip(0.5 - outside_mm / 1.2, 0, 1)
         amplitude = fluid * _FLUID + (1 - fluid) * tissue
