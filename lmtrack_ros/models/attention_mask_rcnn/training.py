@@ -27,7 +27,8 @@ from lmtrack_ros.models.logistic import logistic
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.precision import Precision
 from lmtrack_ros.models.sampling import places, rotation, sample
-from lmtrack_ros.models.trainee import Gathered, Stateful, Trainee, unseen
+from lmtrack_ros.models.sole_network import SoleNetworkTrainee
+from lmtrack_ros.models.trainee import Gathered, unseen
 
 _CLIP_PX = 1.7
 """Side of a clip's squares, in regions: there is room to be off, to turn and to scale."""
@@ -42,12 +43,11 @@ _GOLDEN_TURN = (math.sqrt(5) - 1) / 2
 _POSITIVE_OVERLAP = 0.5
 _MASK_RADIUS = 0.5
 """Of the disc that stands for a landmark's pixels, in its boxes."""
-_GREATEST_GRADIENT = 5.0
 _MEASURED_BATCHES = 24
 _PICTURED = 5
 
 
-class AttentionMaskRcnnTrainee(Trainee):
+class AttentionMaskRcnnTrainee(SoleNetworkTrainee):
     """See :class:`.Trainee`."""
 
     configuration: AttentionMaskRcnnConfiguration
@@ -64,9 +64,9 @@ class AttentionMaskRcnnTrainee(Trainee):
         super().__init__(configuration, data, seed, device, gathered)
         c = configuration
         self.network = AttentionMaskRcnn(c).to(device)
-        self._optimiser = torch.optim.Adam(self.network.parameters(), lr=c.learning_rate)
-        self._schedule = torch.optim.lr_scheduler.ExponentialLR(self._optimiser, c.decay)
-        self._precision = Precision(device)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=c.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.optimiser, c.decay)
+        self.precision = Precision(device)
         self._clips = {part: self._read(part).to(device) for part in Part}
         once = -(-len(self._clips[Part.TRAINING]) // c.clips_per_step)
         self.steps_per_epoch = c.steps_per_epoch or once
@@ -81,15 +81,6 @@ class AttentionMaskRcnnTrainee(Trainee):
             lambda done: self.gathered(f"{part.value} clips", done, len(folders)),
         )
 
-    def stateful(self) -> Mapping[str, Stateful]:
-        """Return what a step changes."""
-        return {
-            "network": self.network,
-            "optimiser": self._optimiser,
-            "schedule": self._schedule,
-            "precision": self._precision,
-        }
-
     def step(self, index: int) -> Mapping[str, float]:
         """Take one step on clips drawn by chance."""
         self.network.train()
@@ -98,13 +89,7 @@ class AttentionMaskRcnnTrainee(Trainee):
         frames, at, references = self._varied(clips, chosen, vary=True)
         state = self._remembered(frames, at, references)
         losses = self._losses(*self._region(frames, at, -1, self._somewhere(len(at))), references, state)
-        loss = torch.stack(list(losses.values())).sum()
-        self._precision.step(loss, self._optimiser, _GREATEST_GRADIENT)
-        return {name: value.item() for name, value in losses.items()}
-
-    def end_epoch(self) -> None:
-        """Lower the learning rate."""
-        self._schedule.step()
+        return self.descend(losses)
 
     def validate(self) -> Mapping[str, float]:
         """Fit what scores mean, and return how far from the landmark the choice is, on the validation set."""

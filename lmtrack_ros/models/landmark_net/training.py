@@ -20,16 +20,16 @@ from lmtrack_ros.models.landmark_net.populations import Radiographs, radiographs
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.precision import Precision
 from lmtrack_ros.models.sampling import places, sample
-from lmtrack_ros.models.trainee import Gathered, Stateful, Trainee, unseen
+from lmtrack_ros.models.sole_network import SoleNetworkTrainee
+from lmtrack_ros.models.trainee import Gathered, unseen
 
 _SCALE, _ROTATION_DEG, _SHIFT = (0.85, 1.18), 8.0, 0.08
-_GREATEST_GRADIENT = 5.0
 _AT_ONCE = 16
 _PICTURED = 6
 _COLOURS = ((60, 220, 90), (240, 70, 60), (80, 140, 255))
 
 
-class LandmarkNetTrainee(Trainee):
+class LandmarkNetTrainee(SoleNetworkTrainee):
     """See :class:`.Trainee`."""
 
     configuration: LandmarkNetConfiguration
@@ -48,20 +48,11 @@ class LandmarkNetTrainee(Trainee):
         network = LandmarkNet(c)
         # a layout that convolutions are faster in
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimiser = torch.optim.Adam(self.network.parameters(), lr=c.learning_rate)
-        self._schedule = torch.optim.lr_scheduler.ExponentialLR(self._optimiser, c.decay)
-        self._precision = Precision(device, half_on_cpu=True)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=c.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.optimiser, c.decay)
+        self.precision = Precision(device, half_on_cpu=True)
         self._radiographs = {part: radiographs(part, c.image_px, gathered) for part in Part}
         self.steps_per_epoch = c.steps_per_epoch
-
-    def stateful(self) -> Mapping[str, Stateful]:
-        """Return what a step changes."""
-        return {
-            "network": self.network,
-            "optimiser": self._optimiser,
-            "schedule": self._schedule,
-            "precision": self._precision,
-        }
 
     def step(self, index: int) -> Mapping[str, float]:
         """Take one step on images drawn by chance."""
@@ -69,18 +60,13 @@ class LandmarkNetTrainee(Trainee):
         images, places_px = drawn(
             self._radiographs[Part.TRAINING], self.configuration.images_per_step, self.device
         )
-        with self._precision.autocast():
+        with self.precision.autocast():
             found = self.network(images)
         found = found._replace(
             maps=found.maps.float(), intermediate=tuple(maps.float() for maps in found.intermediate)
         )
         losses = map_losses(found, places_px, self.configuration)
-        self._precision.step(torch.stack(list(losses.values())).sum(), self._optimiser, _GREATEST_GRADIENT)
-        return {name: loss.item() for name, loss in losses.items()}
-
-    def end_epoch(self) -> None:
-        """Lower the learning rate."""
-        self._schedule.step()
+        return self.descend(losses)
 
     def validate(self) -> Mapping[str, float]:
         """Return which landmarks of the validation set are found."""

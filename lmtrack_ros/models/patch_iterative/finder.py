@@ -100,7 +100,7 @@ class Finder:
             said = one_hot(starts, landmarks, torch.device("cpu"))
             self._fine = engine(_Moves(network.fine, said), "fine", starts * landmarks, PLANES)
         self._device = torch.device(self._coarse.device)
-        self._model = type(network.shape_model)(*(part.to(self._device) for part in network.shape_model))
+        self._model = network.shape_model.to(self._device)
         self._starts = starts
 
     @property

@@ -21,6 +21,10 @@ class ShapeModel(NamedTuple):
     axes: Tensor
     deviations_mm: Tensor
 
+    def to(self, device: torch.device) -> "ShapeModel":
+        """Return the model on a device."""
+        return ShapeModel(*(part.to(device) for part in self))
+
     def positions_mm(self, b: Tensor) -> Tensor:
         """Return (..., L, 3) positions of (..., n_b) parameters (eq. 3)."""
         return (self.mean_mm + b @ self.axes.T).reshape(*b.shape[:-1], -1, 3)

@@ -20,7 +20,7 @@ from lmtrack_ros.models.patch_iterative.data import (
     fine_points,
     shown_otherwise,
 )
-from lmtrack_ros.models.patch_iterative.losses import losses, total
+from lmtrack_ros.models.patch_iterative.losses import losses
 from lmtrack_ros.models.patch_iterative.network import Move, PatchIterative, one_hot
 from lmtrack_ros.models.patch_iterative.patches import cut, upright
 from lmtrack_ros.models.patch_iterative.populations import POPULATIONS, check, mirror, volumes
@@ -35,16 +35,16 @@ from lmtrack_ros.models.patch_iterative.search import (
 )
 from lmtrack_ros.models.patch_iterative.shape_model import ShapeModel, fit
 from lmtrack_ros.models.precision import Precision
-from lmtrack_ros.models.trainee import Gathered, Stateful, Trainee, unseen
+from lmtrack_ros.models.sole_network import SoleNetworkTrainee
+from lmtrack_ros.models.trainee import Gathered, unseen
 
 _LIES = 40
 """In how many each subject counts for the shape model, where volumes are turned."""
-_GREATEST_GRADIENT = 5.0
 _PICTURED = 6
 _PICTURE_PX, _PICTURE_MM = 160, 0.75
 
 
-class PatchIterativeTrainee(Trainee):
+class PatchIterativeTrainee(SoleNetworkTrainee):
     """See :class:`.Trainee`."""
 
     configuration: PatchIterativeConfiguration
@@ -67,30 +67,16 @@ class PatchIterativeTrainee(Trainee):
         # a layout that convolutions are faster in
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.take(shape_model_of(self._volumes[Part.TRAINING], c, self._mirror))
-        self._optimiser = torch.optim.Adam(self.network.parameters(), lr=c.learning_rate)
-        self._schedule = torch.optim.lr_scheduler.ExponentialLR(self._optimiser, c.decay)
-        self._precision = Precision(device, half_on_cpu=True)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=c.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.optimiser, c.decay)
+        self.precision = Precision(device, half_on_cpu=True)
         self.steps_per_epoch = c.steps_per_epoch
-
-    def stateful(self) -> Mapping[str, Stateful]:
-        """Return what a step changes."""
-        return {
-            "network": self.network,
-            "optimiser": self._optimiser,
-            "schedule": self._schedule,
-            "precision": self._precision,
-        }
 
     def step(self, index: int) -> Mapping[str, float]:
         """Take one step at points drawn by chance."""
         self.network.train()
-        terms = step_losses(self.network, self._volumes[Part.TRAINING], self._mirror, self._precision)
-        self._precision.step(total(terms), self._optimiser, _GREATEST_GRADIENT)
-        return {name: loss.item() for name, loss in terms.items()}
-
-    def end_epoch(self) -> None:
-        """Lower the learning rate."""
-        self._schedule.step()
+        every = self._volumes[Part.TRAINING]
+        return self.descend(step_losses(self.network, every, self._mirror, self.precision))
 
     def validate(self) -> Mapping[str, float]:
         """Return how far the landmarks of the validation set are off."""
@@ -150,7 +136,7 @@ def step_losses(
     """
     c, model = network.configuration, network.shape_model
     device = model.mean_mm.device
-    cpu = ShapeModel(*(part.cpu() for part in model))
+    cpu = model.to(torch.device("cpu"))
     chosen = torch.randint(len(every), (c.volumes_per_step,)).tolist()
     seen = [(every[number], drawn_lie(c, mirrored)) for number in chosen]
     each = c.points_per_step // c.volumes_per_step

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lmtrack_ros.models.parts import Part
 from lmtrack_ros.models.precision import Precision
+from lmtrack_ros.models.sole_network import SoleNetworkTrainee
 from lmtrack_ros.models.template_matching.configuration import TemplateMatchingConfiguration
 from lmtrack_ros.models.template_matching.data import Augmentation, Batch, draw
 from lmtrack_ros.models.template_matching.images import (
@@ -22,11 +23,10 @@ from lmtrack_ros.models.template_matching.images import (
 )
 from lmtrack_ros.models.template_matching.losses import LOSSES, match_loss
 from lmtrack_ros.models.template_matching.network import Found, NetworkSize, TemplateMatchingNetwork
-from lmtrack_ros.models.trainee import Gathered, Stateful, Trainee, unseen
+from lmtrack_ros.models.trainee import Gathered, unseen
 
 _REGION_OVERHANG = 0.2
 """A region round a landmark may reach beyond the image by so much of its side."""
-_GREATEST_GRADIENT = 5.0
 _MEASURED_BATCHES = 16
 _PICTURED_VIEWS, _PICTURED_PATCHES = 4, 5
 
@@ -40,7 +40,7 @@ def build_network(
     return TemplateMatchingNetwork(size, pretrained)
 
 
-class TemplateMatching(Trainee):
+class TemplateMatching(SoleNetworkTrainee):
     """See :class:`.Trainee`."""
 
     configuration: TemplateMatchingConfiguration
@@ -59,23 +59,14 @@ class TemplateMatching(Trainee):
         network = build_network(c, c.pretrained)
         # a layout that convolutions are faster in
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimiser = torch.optim.Adam(self.network.parameters(), lr=c.learning_rate)
-        self._schedule = torch.optim.lr_scheduler.StepLR(self._optimiser, c.decay_every_epochs, c.decay)
-        self._precision = Precision(device)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=c.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimiser, c.decay_every_epochs, c.decay)
+        self.precision = Precision(device)
         overhang = _REGION_OVERHANG if c.view_mm else 0.0
         self._augmentation = Augmentation(crop=c.crop, noise=c.noise, overhang=overhang)
         self._images = {part: images.to(device) for part, images in _images(data, c, gathered).items()}
         once = -(-len(self._images[Part.TRAINING]) // c.images_per_step)
         self.steps_per_epoch = c.steps_per_epoch or once
-
-    def stateful(self) -> Mapping[str, Stateful]:
-        """Return what a step changes."""
-        return {
-            "network": self.network,
-            "optimiser": self._optimiser,
-            "schedule": self._schedule,
-            "precision": self._precision,
-        }
 
     def step(self, index: int) -> Mapping[str, float]:
         """Take one step on views of images drawn by chance."""
@@ -88,13 +79,7 @@ class TemplateMatching(Trainee):
         losses = {c.loss: LOSSES[c.loss](found, batch.place_px)}
         if found.log_shares is not None:
             losses["match"] = match_loss(found.log_shares, batch.place_px, c.image_px)
-        loss = torch.stack(list(losses.values())).sum()
-        self._precision.step(loss, self._optimiser, _GREATEST_GRADIENT)
-        return {name: loss.item() for name, loss in losses.items()}
-
-    def end_epoch(self) -> None:
-        """Lower the learning rate."""
-        self._schedule.step()
+        return self.descend(losses)
 
     def validate(self) -> Mapping[str, float]:
         """Return errors of template matching, paper section III.A, on views of the validation set."""
@@ -159,7 +144,7 @@ class TemplateMatching(Trainee):
         )
 
     def _find(self, batch: Batch) -> Found:
-        with self._precision.autocast():
+        with self.precision.autocast():
             return self.network.find(batch.views, self.network.encode_patches(batch.patches))
 
 
