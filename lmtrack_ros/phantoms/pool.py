@@ -15,7 +15,7 @@ from lmtrack_ros.phantoms import PhantomParameters, open_phantom
 from lmtrack_ros.phantoms.kept import name_of
 
 # to be raised when a phantom's pictures change: an old pool is then made anew
-_VERSION = 3
+_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)

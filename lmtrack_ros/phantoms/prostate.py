@@ -22,7 +22,7 @@ from lmtrack_ros.phantoms.motion import MotionKind, MotionRange
 from lmtrack_ros.phantoms.phantom import Phantom, PhantomParameters, Preset, preset_of
 from lmtrack_ros.phantoms.volume_ultrasound.display import Display
 from lmtrack_ros.phantoms.volume_ultrasound.swept_probe import ScanConverter, SweptProbe
-from lmtrack_ros.phantoms.volume_ultrasound.tissue import Grid, noise, speckle
+from lmtrack_ros.phantoms.volume_ultrasound.tissue import Grid, ellipsoid, noise, speckle, step
 
 LANDMARKS = ("center", "left", "right", "anterior", "posterior", "apex", "base")
 """The middle of the gland and its outermost points, as if it had no notch at the back; the apex is at the
@@ -246,14 +246,14 @@ def _amplitude(
     amplitude *= 1 - 0.6 * np.exp(-0.5 * (beside_mm / 3.0) ** 2)
 
     outside_mm = gland.outside_mm(points_mm - _column(middle_mm))
-    inside = _step(-outside_mm, 0.8)
+    inside = step(-outside_mm, 0.8)
     own = np.tensordot(gland.turn.T.astype(np.float32), points_mm - _column(middle_mm), 1)
-    inner = _ellipsoid(
+    inner = ellipsoid(
         own,
         (0, 0.15 * half_head, 0.2 * half_front),
         (0.55 * half_left, 0.75 * half_head, 0.65 * half_front),
     )
-    transition = _step(1 - inner, 0.12)
+    transition = step(1 - inner, 0.12)
     texture = 1 + 0.35 * noise(rng, shape, 2.5 / _GRID_MM)
     tissue = (0.52 * (1 - transition) + 0.27 * transition * texture) * (
         1 + 0.15 * noise(rng, shape, 4.0 / _GRID_MM)
@@ -270,28 +270,18 @@ def _amplitude(
 
     # bladder above the base, rectum behind, pubic bone before
     filled = rng.uniform(0.9, 1.5)
-    bladder = _ellipsoid(
+    bladder = ellipsoid(
         np.stack([left, head, front]),
         (0, half_head + 15 * filled, 0.4 * half_front),
         (26 * filled, 14 * filled, 20 * filled),
     )
     beyond = 1 - inside
-    amplitude *= 1 - 0.95 * _step(1 - bladder, 0.06) * beyond
+    amplitude *= 1 - 0.95 * step(1 - bladder, 0.06) * beyond
     amplitude += 1.3 * np.exp(-0.5 * ((bladder - 1.03) * 14) ** 2) * beyond
     rectum_mm = np.hypot(left, front + half_front + 11 + 0.1 * head + uneven_mm) - 8
-    amplitude *= 1 - 0.8 * _step(-rectum_mm - 1.5, 1.0)
+    amplitude *= 1 - 0.8 * step(-rectum_mm - 1.5, 1.0)
     amplitude += 2.2 * np.exp(-0.5 * (rectum_mm / 1.1) ** 2) * (front > -half_front - 14)
     bone_mm = np.hypot(front - half_front - 13, head + 2) - 8 + 0.02 * left**2
-    amplitude *= 1 - 0.85 * _step(-bone_mm, 1.0)
+    amplitude *= 1 - 0.85 * step(-bone_mm, 1.0)
     amplitude += 3.5 * np.exp(-0.5 * (bone_mm / 1.0) ** 2) * (front < half_front + 13)
     return np.asarray(amplitude, np.float32)
-
-
-def _ellipsoid(points_mm: Grid, middle_mm: tuple[float, ...], half_mm: tuple[float, ...]) -> Grid:
-    """Return how far out (3, ...) points are: 1 on the ellipsoid, 0 at its middle."""
-    away = (points_mm - _column(np.array(middle_mm))) / _column(np.array(half_mm))
-    return np.asarray(np.linalg.norm(away, axis=0), np.float32)
-
-
-def _step(distance: Grid, width: float) -> Grid:
-    return np.asarray(np.clip(0.5 + 0.5 * distance / width, 0, 1), dtype=np.float32)

@@ -7,13 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.evaluation.bootstrap import mean_interval
 from lmtrack_ros.evaluation.overlay import atomic_file
 from lmtrack_ros.evaluation.studies import Order
-from lmtrack_ros.evaluation.volume_study.networks import Outcome, judged, outcome, trained
+from lmtrack_ros.evaluation.volume_study.networks import (
+    Outcome,
+    cell,
+    judged,
+    outcome,
+    trained,
+)
 from lmtrack_ros.evaluation.volume_study.picture import draw_planes
 from lmtrack_ros.models.loading import load_network
 from lmtrack_ros.models.parts import Part
@@ -158,7 +163,7 @@ def _first_table(
         begun_s = time.perf_counter()
         found = outcome(by_loss[loss], test_of, rule)
         spent_s = (time.perf_counter() - begun_s) / len(test)
-        lines.append(f"| PIN{number} | {loss} | {rule} | {_said(found.away_mm)} | {spent_s:.3f} |")
+        lines.append(f"| PIN{number} | {loss} | {rule} | {cell(found.away_mm)} | {spent_s:.3f} |")
         order.progress("table 1", number, len(rows))
     return [*lines, "", _PAPER_1, ""]
 
@@ -176,8 +181,8 @@ def _second_table(
     ]
     for number, name in enumerate(single):
         columns = (away[:, number] for away in (by_mean.away_mm, alone, together))
-        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(map(_said, columns))} |")
-    lines.append(f"| **all** | {' | '.join(map(_said, (by_mean.away_mm, alone, together)))} |")
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(map(cell, columns))} |")
+    lines.append(f"| **all** | {' | '.join(map(cell, (by_mean.away_mm, alone, together)))} |")
     return [*lines, "", _PAPER_2, ""]
 
 
@@ -209,7 +214,10 @@ def _beyond(
         by_rule = [outcome(network, test, rule, stage=0) for rule in ("A", "B", "C")]
         refined = outcome(network, test) if network.fine is not None else None
         low, high = mean_interval(list((refined or by_rule[-1]).away_mm))
-        cells = [*(_said(one.away_mm) for one in by_rule), _said(refined.away_mm) if refined else "–"]
+        cells = [
+            *(cell(one.away_mm) for one in by_rule),
+            cell(refined.away_mm) if refined else "–",
+        ]
         lines.append(f"| {name} | {' | '.join(cells)} | {low:.2f} to {high:.2f} |")
         order.progress("beyond the paper", len(lines) - 6, len(networks))
     return [*lines, ""]
@@ -236,13 +244,9 @@ def _planes(order: Order, test: Sequence[Annotated], found: Outcome) -> list[str
                 for at, true in zip(found_mm, true_mm, strict=True)
             ]
         )
-        lines.append(f"| {plane} | {_said(off[:, 0])} | {_said(off[:, 1])} |")
+        lines.append(f"| {plane} | {cell(off[:, 0])} | {cell(off[:, 1])} |")
     ranked = np.argsort(found.away_mm.mean(axis=1))
     chosen = [int(ranked[0]), int(ranked[len(ranked) // 2]), int(ranked[-1])]
     shown = [(test[i].fine, true_mm[i], found_mm[i]) for i in chosen]
     draw_planes(order.out / "planes.png", shown)
     return [*lines, "", "![Standard planes](planes.png)", ""]
-
-
-def _said(away: NDArray[np.float64]) -> str:
-    return f"{away.mean():.2f} ± {away.std():.2f}"

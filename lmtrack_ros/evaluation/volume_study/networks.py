@@ -81,6 +81,11 @@ def outcome(network: PatchIterative, every: Sequence[Annotated], rule: str = "",
     return judged(np.stack(positions), every)
 
 
+def cell(away: NDArray[np.float64]) -> str:
+    """Return a cell of a table: mean and standard deviation."""
+    return f"{away.mean():.2f} ± {away.std():.2f}"
+
+
 def judged(positions_mm: NDArray[np.float64], every: Sequence[Annotated]) -> Outcome:
     """Return how (N, L, 3) positions, or one of all volumes, fare."""
     truth = np.stack([one.landmarks_mm.double().numpy() for one in every])

@@ -12,7 +12,12 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.evaluation.bootstrap import mean_interval
 from lmtrack_ros.evaluation.overlay import atomic_file
 from lmtrack_ros.evaluation.studies import Order
-from lmtrack_ros.evaluation.volume_study.networks import judged, outcome, trained
+from lmtrack_ros.evaluation.volume_study.networks import (
+    cell,
+    judged,
+    outcome,
+    trained,
+)
 from lmtrack_ros.evaluation.volume_study.picture import draw_slices
 from lmtrack_ros.models.patch_iterative.configuration import REALTIME
 from lmtrack_ros.models.patch_iterative.data import Annotated, mirrored_order
@@ -111,11 +116,11 @@ def _write(
     by_mean, coarse, refined = away
     spacing = shown[0].spacing_mm[0]
     rows = [
-        f"| {name} | {_said(by_mean[:, i])} | {_said(coarse[:, i])} | {_said(refined[:, i])} "
+        f"| {name} | {cell(by_mean[:, i])} | {cell(coarse[:, i])} | {cell(refined[:, i])} "
         f"| {refined[:, i].mean() / spacing:.1f} |"
         for i, name in enumerate(LANDMARKS)
     ]
-    every_one = " | ".join(map(_said, away))
+    every_one = " | ".join(map(cell, away))
     rows.append(f"| **all** | {every_one} | {refined.mean() / spacing:.1f} |")
     low, high = mean_interval(list(refined))
     text = _PAGE.format(
@@ -172,7 +177,3 @@ def outermost(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
 def _is_cut(one: Shown) -> bool:
     size = np.array(one.volume.shape[::-1]) - 1
     return bool((one.uvw_px[1:] < 0.5).any() or (one.uvw_px[1:] > size - 0.5).any())
-
-
-def _said(away: NDArray[np.float64]) -> str:
-    return f"{away.mean():.2f} ± {away.std():.2f}"
