@@ -41,10 +41,13 @@ class Timing:
         virtual_latency_ns: from mid-exposure to the decision; reception and tracking count at its end.
         recorded: stamps of a live run by the frame's stamp. Where given, only the frames that the
             run decided on are decided on again, at its times.
+        shift_sequences: numbers of the couch shifts that a live run sent, by the frame's stamp: the couch
+            acknowledged them by these. Between its frames more or fewer may have been sent than here.
     """
 
     virtual_latency_ns: int
     recorded: Mapping[int, LatencyStamps] = field(default_factory=lambda: MappingProxyType({}))
+    shift_sequences: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
 
     def stamps(self, frame_ns: int) -> LatencyStamps | None:
         """Return the stamps of one frame, or None where it was skipped."""
@@ -76,6 +79,7 @@ class Pipeline:
         self._marked = marked
         self._session = session
         self._timing = timing
+        self._shift_sequence: int | None = None
 
     def run(
         self,
@@ -129,7 +133,9 @@ class Pipeline:
         tracked = replace(found, stamps=replace(stamps, decided_ns=0))
         # the live gate gets metres in a message: only what went that way agrees with it to the bit
         landmarks = interface.read_landmark_array(interface.landmark_array(interface.make_plain, tracked))
-        answer = self._session.landmarks(landmarks, stamps.decided_ns)
+        # a frame that the live run did not decide on sends nothing that its couch has yet to acknowledge
+        self._shift_sequence = self._timing.shift_sequences.get(frame.stamp_ns, self._shift_sequence)
+        answer = self._session.landmarks(landmarks, stamps.decided_ns, self._shift_sequence)
         assert answer.decision is not None
         return Step(frame, landmarks, answer.decision, answer.shift)
 

@@ -1,6 +1,7 @@
 """What a replay is fed: frames, couch poses, landmarks and times, from a recording or any other source."""
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,14 @@ from typing import Any
 from lmtrack_ros import interface
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.parameters import build
-from lmtrack_ros.core.records import AuditEntry, CouchStatus, LatencyStamps, MarkedLandmarks
+from lmtrack_ros.core.records import (
+    AuditEntry,
+    CouchShift,
+    CouchStatus,
+    GateDecision,
+    LatencyStamps,
+    MarkedLandmarks,
+)
 from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.gating.session import Session
 from lmtrack_ros.pipeline import Pipeline, Timing
@@ -33,6 +41,7 @@ class Material:
         marked: the landmarks that come with the frames; none where nothing says where they are.
         recorded: latency stamps of a live run, by the stamp of the newest frame that it knew; empty where
             there was none.
+        shift_sequences: of the couch shifts that the live run sent, likewise.
         session: that of the live run's gate, to which the couch's acknowledgements refer.
     """
 
@@ -41,6 +50,7 @@ class Material:
     calls: tuple[AuditEntry, ...]
     marked: MarkedLandmarks
     recorded: Mapping[int, LatencyStamps]
+    shift_sequences: Mapping[int, int]
     session: int = _SESSION
 
 
@@ -52,24 +62,27 @@ def read_material(path: Path) -> Material:
     """
     marked = marked_landmarks(path)
     if not is_recording(path):
-        return Material(open_source(path), (), (), marked, {})
+        return Material(open_source(path), (), (), marked, {}, {})
     with Recording(path) as recording:
         couch = [interface.read_couch_status(m) for m in _messages(recording, "couch_status")]
         calls = [interface.read_audit_entry(m) for m in _messages(recording, "audit")]
         decisions = [interface.read_gate_decision(m) for m in _messages(recording, "gate")]
+        shifts = [interface.read_couch_shift(m) for m in _messages(recording, "couch_shift")]
         # of a tracker whose output is late, an answer to one frame is about an older one
         newest = {
             interface.stamp_ns(m.stamps.received): newest_ns
             for m in _messages(recording, "landmarks")
             if (newest_ns := interface.stamp_ns(m.stamps.acquired))
         }
+    # a tick's decision follows from no frame: it has no time of receipt
+    decided = {newest.get(d.stamps.received_ns, d.stamp_ns): d for d in decisions if d.stamps.received_ns}
     return Material(
         open_source(path),
         tuple(sorted(couch, key=lambda status: status.stamp_ns)),
         tuple(sorted(calls, key=lambda call: call.stamp_ns)),
         marked,
-        # a tick's decision follows from no frame: it has no time of receipt
-        {newest.get(d.stamps.received_ns, d.stamp_ns): d.stamps for d in decisions if d.stamps.received_ns},
+        {frame_ns: decision.stamps for frame_ns, decision in decided.items()},
+        _shift_sequences(decided, shifts),
         decisions[0].session if decisions else _SESSION,
     )
 
@@ -109,6 +122,20 @@ def make_pipeline(
     if arm:
         decides.gate.arm()
     return Pipeline(follower, marked, decides, timing)
+
+
+def _shift_sequences(decided: Mapping[int, GateDecision], shifts: Iterable[CouchShift]) -> Mapping[int, int]:
+    """Return the numbers of the shifts that were sent with decisions, by the same keys."""
+    sent: dict[int, deque[int]] = defaultdict(deque)
+    for shift in shifts:
+        # one that is proposed bears the stamp of a frame, too, but has lapsed when it is sent
+        if shift.valid_until_ns > shift.stamp_ns:
+            sent[shift.stamp_ns].append(shift.sequence)
+    return {
+        frame_ns: sent[decision.stamp_ns].popleft()
+        for frame_ns, decision in decided.items()
+        if sent[decision.stamp_ns]
+    }
 
 
 def _messages(recording: Recording, topic: str) -> Iterator[Any]:

@@ -52,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     parameters = load(config)
     check(parameters, config)
     recorded = material.recorded if latency_ms is None else {}
-    timing = Timing(int((_DEFAULT_LATENCY_MS if latency_ms is None else latency_ms) * NS_PER_MS), recorded)
+    virtual_ms = _DEFAULT_LATENCY_MS if latency_ms is None else latency_ms
+    timing = Timing(int(virtual_ms * NS_PER_MS), recorded, material.shift_sequences)
     # calls are only meaningful at the times of the run that they were made in
     calls = material.calls if recorded else ()
     digest = Digest()

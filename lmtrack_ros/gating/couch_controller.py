@@ -122,6 +122,10 @@ class Shifts:
         self._validity_ns = int(parameters.validity_ms * NS_PER_MS)
         self._sequence = 0
 
+    def number_next(self, sequence: int) -> None:
+        """Let the next shift bear a number: in a replay, that by which the couch acknowledged it."""
+        self._sequence = sequence - 1
+
     def make(
         self,
         stamp_ns: int,

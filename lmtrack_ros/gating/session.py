@@ -66,8 +66,16 @@ class Session:
 
     # what comes in -------------------------------------------------------------------------------
 
-    def landmarks(self, landmarks: LandmarkSet, now_ns: int) -> Answer:
-        """Decide on one frame; see :meth:`Gate.update`."""
+    def landmarks(self, landmarks: LandmarkSet, now_ns: int, shift_sequence: int | None = None) -> Answer:
+        """Decide on one frame; see :meth:`Gate.update`.
+
+        Args:
+            landmarks: of the frame.
+            now_ns: time of the decision.
+            shift_sequence: number that the couch's shift is to bear; None: the next.
+        """
+        if shift_sequence is not None:
+            self.controller.shifts.number_next(shift_sequence)
         self._heed(self._watch.tick(now_ns))
         decision = self.gate.update(landmarks, now_ns, self.controller.horizon_ns)
         target = self.gate.target

@@ -1,6 +1,7 @@
 """The lock-step pipeline: the same decisions from the same frames, and different ones from others."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from lmtrack_ros.core.geometry import ISOCENTER
 from lmtrack_ros.core.records import (
     NS_PER_MS,
+    NS_PER_S,
     AuditEntry,
     CouchMode,
     CouchStatus,
@@ -25,6 +27,7 @@ from lmtrack_ros.core.records import (
 from lmtrack_ros.gating.couch_controller import CouchParameters
 from lmtrack_ros.gating.parameters import GatingParameters
 from lmtrack_ros.gating.session import Session
+from lmtrack_ros.phantoms.couch import CouchSimulator, CouchSimulatorParameters
 from lmtrack_ros.phantoms.motion import MotionParameters
 from lmtrack_ros.phantoms.phantom import PhantomParameters
 from lmtrack_ros.phantoms.ultrasound import UltrasoundPhantom
@@ -201,6 +204,57 @@ def test_fault_of_the_couch_holds_from_then_on(frames: tuple[Frame, ...], marked
     faults = [Reason.COUCH_FAULT in s.decision.reasons for s in run(frames, marked, couch=couch)]
     # the status of frame 6 is there before the decision on frame 5, a latency of almost two frames later
     assert faults == [False] * 5 + [True] * 5
+
+
+def test_replay_sends_what_the_couch_acknowledged(
+    tmp_path: Path, frames: tuple[Frame, ...], marked: MarkedLandmarks
+) -> None:
+    """The couch was there before the gate: the replay's ticks hold already, which the live gate's did not."""
+    slow = [replace(f, stamp_ns=f.stamp_ns + (10 + i) * NS_PER_S // 2) for i, f in enumerate(frames)]
+    gating = replace(GATING, max_age_ms=1200.0, couch=replace(GATING.couch, validity_ms=1500.0))
+    session = Session(gating, 1)
+    session.gate.arm()
+    couch = CouchSimulator(CouchSimulatorParameters(), slow[0].stamp_ns - 4 * NS_PER_S)
+    path = tmp_path / "slow.mcap"
+    follower = Follower(create_tracker("correlation"), frozen_frames=2)
+    follower.initialize(slow[0], marked.landmarks)
+    now_ns = slow[0].stamp_ns - 4 * NS_PER_S
+    live = []
+    with RecordingWriter(path) as writer:
+
+        def report(until_ns: int) -> None:
+            nonlocal now_ns
+            while now_ns < until_ns:
+                status = couch.advance(now_ns)
+                writer.write_record("couch_status", status, now_ns)
+                if now_ns > slow[0].stamp_ns - NS_PER_S // 10:
+                    session.couch(status, now_ns)
+                now_ns += 20 * NS_PER_MS
+
+        for frame in slow:
+            at_ns = frame.stamp_ns + LATENCY_NS
+            report(at_ns)
+            writer.write_frame(frame)
+            landmarks = follower.update(replace(frame, received_ns=at_ns))
+            landmarks = replace(landmarks, stamps=LatencyStamps(frame.stamp_ns, at_ns, at_ns, 0))
+            answer = session.landmarks(landmarks, at_ns)
+            couch.command(answer.shift, at_ns)
+            writer.write_record("landmarks", landmarks, at_ns)
+            writer.write_record("gate", answer.decision, at_ns)
+            writer.write_record("couch_shift", answer.shift, at_ns)
+            live.append(answer)
+    material = read_material(path)
+    assert list(material.shift_sequences.values()) == [answer.shift.sequence for answer in live]
+
+    again = Session(gating, 1)
+    again.gate.arm()
+    follower = Follower(create_tracker("correlation"), frozen_frames=2)
+    timing = Timing(0, material.recorded, material.shift_sequences)
+    with closing(material.source) as source:
+        steps = list(Pipeline(follower, marked, again, timing).run(source, material.couch))
+    assert [step.decision.reasons for step in steps] == [answer.decision.reasons for answer in live]
+    assert [step.shift.mode for step in steps] == [answer.shift.mode for answer in live]
+    assert steps[-1].shift.mode is CouchMode.TRACKING
 
 
 def test_answer_of_a_late_tracker_is_decided_on_with_the_frame_that_it_answered(
