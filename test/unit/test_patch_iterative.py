@@ -330,3 +330,4 @@ def test_mirror_swaps_sides() -> None:
     assert order is not None
     assert order.tolist() == [0, 2, 1]
     assert training_data.mirrored_order(("middle", "top")) is None
+    assert training_data.mirrored_order(("middle", "atrium_left")) is None

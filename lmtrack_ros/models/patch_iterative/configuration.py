@@ -70,8 +70,6 @@ class PatchIterativeConfiguration(Configuration):
             raise ValueError(f"widths must name {CONVOLUTIONS} convolutions")
         if not self.landmarks or len(set(self.landmarks)) != len(self.landmarks):
             raise ValueError("landmarks must have distinct names")
-        if set(mirrored(self.landmarks)) != set(self.landmarks):
-            raise ValueError("a landmark on the left needs one on the right")
         if self.features_px < 1:
             raise ValueError("the patches are too small for the convolutions: give padding_px")
         if self.points_per_step % self.volumes_per_step:

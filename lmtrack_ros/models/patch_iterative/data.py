@@ -111,9 +111,14 @@ def rotation(vector_rad: Tensor) -> Tensor:
 
 
 def mirrored_order(names: Sequence[str]) -> Tensor | None:
-    """Return which landmark each one is in the mirror; None where none of them has a side."""
+    """Return which landmark each one is in the mirror.
+
+    None where volumes cannot be mirrored: no landmark has a side, or one lacks its fellow on the other.
+    """
     swapped = mirrored(names)
-    return None if swapped == list(names) else torch.tensor([list(names).index(name) for name in swapped])
+    if swapped == list(names) or set(swapped) != set(names):
+        return None
+    return torch.tensor([list(names).index(name) for name in swapped])
 
 
 class Batch(NamedTuple):
