@@ -287,7 +287,7 @@ def test_what_is_not_finite_is_dark() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"landmarks": ("a_left", "b")}, {"padding_px": 0}, {"widths": (8, 8)}, {"landmarks": ("a", "a")}],
+    [{"landmarks": ()}, {"padding_px": 0}, {"widths": (8, 8)}, {"landmarks": ("a", "a")}],
 )
 def test_configuration_that_cannot_be_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"left|small|convolutions|distinct"):
