@@ -64,7 +64,8 @@ Mean error ± standard deviation over cases, mm:
 {rows}
 
 The mean error over all landmarks is {mean:.2f} mm (95 % interval by case {low:.2f} to {high:.2f}), that of
-predicting the mean position of the training cases {by_mean:.2f} mm.
+predicting the mean position of the training cases {by_mean:.2f} mm: {gained:.2f} mm more, case by case
+({least:.2f} to {most:.2f}).
 
 ![Prostates](prostates.png)
 
@@ -123,6 +124,8 @@ def _write(
     every_one = " | ".join(map(cell, away))
     rows.append(f"| **all** | {every_one} | {refined.mean() / spacing:.1f} |")
     low, high = mean_interval(list(refined))
+    gained = by_mean - refined
+    least, most = mean_interval(list(gained))
     text = _PAGE.format(
         command=order.command,
         count=len(every),
@@ -135,6 +138,9 @@ def _write(
         low=low,
         high=high,
         by_mean=by_mean.mean(),
+        gained=gained.mean(),
+        least=least,
+        most=most,
     )
     path = order.out / "prostates.md"
     with atomic_file(path) as temporary:
