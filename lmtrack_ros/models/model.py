@@ -70,13 +70,13 @@ class Model:
         name: of its folder in ``models/``.
         summary: one line: what it does, and whose it is.
         modalities: that it is made for.
-        data: data sets it can make by itself, the default first: name to a few words. A model that
-            trains on a user's own images takes folders beside these.
+        data: data sets it can make by itself, the default first: name to a few words.
         presets: sizes by name, the default first: ``realtime``, that of the shipped weights, and
             ``paper``, the publication's own.
         trainee: ``module:Class`` of its :class:`~lmtrack_ros.models.trainee.Trainee`.
         calibration: for data sets, sequences that the model is not trained on.
         modes: ways to train it by name, of a paper that has several.
+        own_images: whether it trains on folders of a user's own images, too.
     """
 
     name: str
@@ -87,6 +87,7 @@ class Model:
     trainee: str
     calibration: Mapping[str, tuple[PhantomSequences, ...]] = field(default_factory=dict)
     modes: Mapping[str, Mode] = field(default_factory=dict)
+    own_images: bool = True
 
     @property
     def configuration(self) -> type[Configuration]:

@@ -39,6 +39,8 @@ def plan(
     goes_with = [one.data for one in declared.modes.values() if one.preset == preset]
     data = tuple(data) or (*goes_with, *declared.data)[:1]
     for what in data:
+        if what not in declared.data and not declared.own_images:
+            raise UserError(f"{model} trains on phantoms alone ({', '.join(declared.data)}), not on {what}")
         if what not in declared.data and not Path(what).exists():
             raise unknown_name(f"data of {model} (and no such folder)", what, declared.data)
         if what in declared.data and Path(what).exists():

@@ -248,6 +248,15 @@ def test_mode_stands_for_data_preset_and_start() -> None:
     assert plan("coarse_to_fine_unet", mode="group") == plan("coarse_to_fine_unet")
 
 
+def test_own_images_are_refused_where_none_are_trained_on(lmtrack: Lmtrack, folder: Path) -> None:
+    models._MODELS["landmark_net"] = "lmtrack_ros.models.landmark_net:MODEL"
+    (folder / "images").mkdir()
+    code, _, errors = lmtrack("train", "landmark_net", "--data", "images")
+    said = "error: landmark_net trains on phantoms alone (chest), not on images"
+    assert (code, errors.splitlines()) == (2, [said])
+    assert not (folder / "runs").exists()
+
+
 def test_modes_that_are_not_there_are_refused(lmtrack: Lmtrack) -> None:
     code, _, errors = lmtrack("train", "sine", "--mode", "group")
     assert (code, errors.splitlines()) == (2, ["error: sine is trained in one way: leave out --mode"])

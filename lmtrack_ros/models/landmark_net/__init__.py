@@ -19,4 +19,5 @@ MODEL = Model(
         "chest": (PhantomSequences("portal", ("mv_0", "mv_90", "kv_0", "kv_90"), range(23000, 23020), 4),)
     },
     trainee="lmtrack_ros.models.landmark_net.training:LandmarkNetTrainee",
+    own_images=False,
 )

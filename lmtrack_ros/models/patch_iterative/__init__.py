@@ -15,4 +15,5 @@ MODEL = Model(
     modes={"prostate": Mode("prostate", "prostate")},
     calibration={"prostate": (PhantomSequences("prostate", ("prostate",), range(33000, 33040), 16),)},
     trainee="lmtrack_ros.models.patch_iterative.training:PatchIterativeTrainee",
+    own_images=False,
 )

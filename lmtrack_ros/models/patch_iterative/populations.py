@@ -103,13 +103,13 @@ POPULATIONS = {
 
 
 def check(data: tuple[str, ...], c: PatchIterativeConfiguration) -> None:
-    """See that there is such data, and that it has the landmarks.
+    """See that the data is of one kind of organ, and has the landmarks.
 
     Raises:
-        UserError: there is not, or it has not.
+        UserError: it is not, or has not.
     """
-    if len(data) != 1 or data[0] not in POPULATIONS:
-        raise UserError(f"patch_iterative trains on one of {', '.join(POPULATIONS)}, not on {' '.join(data)}")
+    if len(data) != 1:
+        raise UserError(f"patch_iterative trains on one of {', '.join(POPULATIONS)}, not on several")
     known = POPULATIONS[data[0]].landmarks
     if missing := [name for name in c.landmarks if name not in known]:
         raise UserError(f"{data[0]} has no landmark '{missing[0]}'; '--mode' goes with its own data")
