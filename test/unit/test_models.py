@@ -69,7 +69,8 @@ def test_shipped_weights_have_a_card_scores_and_a_calibration(name: str, weights
     described, state = load_weights(path)
     assert described.model == name
     assert described.scores
-    assert described.calibration
+    # heads lie each in their own way: there are no sequences of them to calibrate with
+    assert described.calibration or not set(described.data) & find_model(name).calibration.keys()
     assert path.with_suffix(".md").is_file()
     assert state
     assert path.stat().st_size < 10e6
