@@ -8,21 +8,15 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from lmtrack_ros.models import find_model
-from lmtrack_ros.models.description import shipped_weights
-
-WEIGHTS = "fetal_head"
+_WEIGHTS = "fetal_head"
 _SHAPE = (279, 207, 324)
 _SPACING_MM = (0.5, 0.5, 0.5)
 _RUNS = 9
 _PATCH_PX, _PATCHES = 33, 180
 
 
-def measure_volumes(weights: str = "") -> dict[str, Any]:
+def measure_volumes() -> dict[str, Any]:
     """Time the patch-based iterative network on volumes of the size of its paper's.
-
-    Args:
-        weights: of the network; empty: the shipped ones of fetal heads.
 
     Returns:
         ``missing``, why there is nothing to time, and for each device: the backend of the networks, median
@@ -31,8 +25,6 @@ def measure_volumes(weights: str = "") -> dict[str, Any]:
         times as fast the gathers are as scipy's interpolation of as many points in patches, which takes one
         thread.
     """
-    if not weights and WEIGHTS not in shipped_weights(find_model("patch_iterative")):
-        return {"missing": f"the weights '{WEIGHTS}' do not come with this installation", "devices": []}
     try:
         import torch
     except ImportError as error:
@@ -44,7 +36,7 @@ def measure_volumes(weights: str = "") -> dict[str, Any]:
     volume = np.random.default_rng(0).integers(0, 256, _SHAPE, dtype=np.uint8)
     devices = []
     for device in ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",):
-        finder = Finder(weights or WEIGHTS, InferenceParameters(device=device))
+        finder = Finder(_WEIGHTS, InferenceParameters(device=device))
         solution = finder.find(volume, _SPACING_MM)
         last = None if solution is None else solution.b
         stages = {name: _median_ms(work) for name, work in finder.stages(volume, _SPACING_MM).items()}

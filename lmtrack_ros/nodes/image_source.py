@@ -135,7 +135,7 @@ class ImageSource(ManagedNode):
     def _await_subscriber(self) -> bool:
         """Wait until as many listen as are asked for; returns whether to play."""
         wanted = self._settings.wait_for_subscribers
-        waits = f", waiting for {wanted} to subscribe to 'image'" if wanted else ""
+        waits = f", waiting for {wanted} to subscribe to 'image' or 'volume'" if wanted else ""
         self.get_logger().info(f"playing {self._settings.uri}{waits}")
         if not wanted:
             return True
