@@ -139,6 +139,12 @@ _ALL = (
     ),
     Study(
         "patch_iterative",
+        "followed",
+        "simulated prostates followed: error, radius, how often certain; and what is no prostate",
+        "lmtrack_ros.evaluation.volume_study.followed:conduct",
+    ),
+    Study(
+        "patch_iterative",
         "path",
         "a landmark through the phases of a 4-D CT, from its mark in the first one alone",
         "lmtrack_ros.evaluation.volume_study.path:conduct",

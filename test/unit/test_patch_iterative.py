@@ -27,6 +27,7 @@ from lmtrack_ros.models.patch_iterative.rules import RULES, STEP_MM, most_likely
 from lmtrack_ros.models.patch_iterative.search import (  # noqa: E402
     SLOW_STEPS,
     lie,
+    refine,
     search,
     shape_starts,
     single_starts,
@@ -331,3 +332,21 @@ def test_mirror_swaps_sides() -> None:
     assert order.tolist() == [0, 2, 1]
     assert training_data.mirrored_order(("middle", "top")) is None
     assert training_data.mirrored_order(("middle", "atrium_left")) is None
+
+
+def test_paper_mirrors_nothing() -> None:
+    assert populations.mirror("fetal_head", PAPER) is None
+    assert populations.mirror("fetal_head", REALTIME) is not None
+
+
+def test_refinement_ends_where_the_network_answers_with_what_is_not_finite() -> None:
+    c = replace(REALTIME, landmarks=("a", "b", "c", "d"), components=2)
+    mean = torch.eye(4, 3) * 10
+    model = ShapeModel(mean.flatten(), torch.zeros(12, 2), torch.ones(2))
+    level = level_of(upload(np.zeros((40, 40, 40), np.uint8), torch.device("cpu")), (1.0, 1.0, 1.0), 1.0)
+
+    def nothing(patches: torch.Tensor) -> Move:
+        return Move(torch.full((len(patches), 3), torch.nan), torch.zeros(len(patches), 6))
+
+    ends = refine(level, nothing, model, mean[None], RULES["B"], 5, c)
+    assert torch.isnan(ends.each_mm).all()

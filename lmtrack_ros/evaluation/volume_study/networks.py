@@ -11,7 +11,6 @@ from lmtrack_ros.evaluation.detection_study.fitting import fit
 from lmtrack_ros.evaluation.studies import Order
 from lmtrack_ros.models.patch_iterative.configuration import PatchIterativeConfiguration
 from lmtrack_ros.models.patch_iterative.data import Annotated, Mirror
-from lmtrack_ros.models.patch_iterative.losses import total
 from lmtrack_ros.models.patch_iterative.network import PatchIterative
 from lmtrack_ros.models.patch_iterative.training import found, shape_model_of, step_losses
 from lmtrack_ros.models.precision import Precision
@@ -58,7 +57,7 @@ def trained(
     precision = Precision(device, half_on_cpu=True)
     fit(
         network,
-        lambda: total(step_losses(network, every, mirrored, precision)),
+        lambda: torch.stack(list(step_losses(network, every, mirrored, precision).values())).sum(),
         order.work / f"{name.replace(' ', '_')}.pt",
         steps=steps,
         learning_rate=c.learning_rate,

@@ -37,7 +37,7 @@ _CONFIGURATION = replace(
     scaled=0.1,
     shifted_mm=1.0,
 )
-"""The volumes are small: downsampled, a gland is some 8 mm wide by their headers."""
+"""The volumes are small: downsampled, a gland is 10 to 14 mm wide by their headers."""
 _FOLDS = 5
 STEPS = 800
 _SIDES = 1
@@ -54,7 +54,7 @@ the label reaches. *Anterior* and *posterior* are by the picture (the rectum is 
 *low* and *high* the two ends of the other axes, for the headers do not tell which is which. Five-fold by
 case: each case is found by networks that have not seen it, trained for {steps} steps each on the other
 {others}. Millimetres are those of the headers ({spacing:g} mm a voxel); the volumes are downsampled, and the
-glands that they show are really about three times as large. {cut} of the {count} labels reach the border of
+glands that they show are really three to four times as large. {cut} of the {count} labels reach the border of
 their volume: the outermost point there is the border's, not the gland's.
 
 Mean error ± standard deviation over cases, mm:

@@ -15,7 +15,7 @@ from lmtrack_ros.models.patch_iterative.shape_model import ShapeModel
 _NEAREST = 0.02
 """Least distance of a point near the truth, in deviations of the shape model."""
 _LIE_DEG = 4.0
-"""How far off the axes of their patches may be besides."""
+"""How far off the axes of their patches are besides, standard deviation about each axis."""
 
 
 class Annotated(NamedTuple):

@@ -33,8 +33,8 @@ _TOLERANCE = 0.1
 """Backends whose outputs agree to within this, mm and logits, are one."""
 _ON = 0.5
 """Share of the steps that a search takes which begins at the last volume's solution."""
-_LEAST_FINITE = 0.95
-"""Share of a volume's values that must be finite."""
+_AROUND_MM = 5.0
+"""How far round the landmarks every value must be finite."""
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class Finder:
     ) -> Solution | None:
         """Return the landmarks of a (D, H, W) volume, or None where there is nothing to be found.
 
-        That is in a volume thinner than two blocks of voxels along an axis, with more than a few values that
+        That is in a volume thinner than two blocks of voxels along an axis, where values among the landmarks
         are not finite, or where the networks answer with such.
 
         Args:
@@ -130,7 +130,7 @@ class Finder:
             last: parameters of the volume before, to begin from; None: begin at the mean shape.
         """
         c, model = self.configuration, self._model
-        if not self._is_whole(volume, spacing_mm):
+        if not self._is_thick(volume, spacing_mm):
             return None
         uploaded = upload(volume, self._device)
         starts = first_starts(model, self._extent_mm(volume, spacing_mm))
@@ -143,14 +143,15 @@ class Finder:
             fine = level_of(uploaded, spacing_mm, c.fine_pixel_mm)
             refined = refine(fine, self._run(self._fine), model, ends.each_mm, rule, REFINING_STEPS, c)
             ends = refined._replace(starts_mm=ends.starts_mm)
-        return self._solution(ends, volume.shape, spacing_mm)
+        if not _is_finite(ends.each_mm):
+            return None
+        solution = self._solution(ends, volume.shape, spacing_mm)
+        return solution if _is_known(volume, solution.uvw_px, _AROUND_MM / np.array(spacing_mm)) else None
 
-    def _is_whole(self, volume: NDArray[Any], spacing_mm: Sequence[float]) -> bool:
+    def _is_thick(self, volume: NDArray[Any], spacing_mm: Sequence[float]) -> bool:
         coarsest_mm = max(self.configuration.pixel_mm, self.configuration.fine_pixel_mm)
         extent_mm = np.array(volume.shape[::-1]) * spacing_mm
-        if min(volume.shape) < 2 or (extent_mm < 2 * coarsest_mm).any():
-            return False
-        return volume.dtype.kind in "ui" or bool(np.isfinite(volume).mean() > _LEAST_FINITE)
+        return min(volume.shape) >= 2 and bool((extent_mm >= 2 * coarsest_mm).all())
 
     def _extent_mm(self, volume: NDArray[Any], spacing_mm: Sequence[float]) -> Tensor:
         extent_mm = (np.array(volume.shape[::-1]) - 1) * spacing_mm
@@ -204,9 +205,7 @@ class Finder:
 
         return run
 
-    def _solution(self, ends: Ends, shape: tuple[int, ...], spacing_mm: Sequence[float]) -> Solution | None:
-        if not _is_finite(ends.each_mm):
-            return None
+    def _solution(self, ends: Ends, shape: tuple[int, ...], spacing_mm: Sequence[float]) -> Solution:
         mean = ends.mean_mm
         middle_px = (np.array(shape[::-1]) - 1) / 2
         return Solution(
@@ -220,6 +219,16 @@ class Finder:
 
 def _is_finite(values: Tensor) -> bool:
     return bool(torch.isfinite(values).all())
+
+
+def _is_known(volume: NDArray[Any], uvw_px: NDArray[np.float64], around_px: NDArray[np.float64]) -> bool:
+    """Return whether every value in the box round some places, (L, 3) column, row and slice, is finite."""
+    if volume.dtype.kind in "ui":
+        return True
+    low = np.floor(uvw_px.min(axis=0) - around_px).clip(0).astype(int)
+    high = np.ceil(uvw_px.max(axis=0) + around_px).clip(0).astype(int) + 1
+    box = tuple(slice(*ends) for ends in zip(low[::-1], high[::-1], strict=True))
+    return bool(np.isfinite(volume[box]).all())
 
 
 class _Moves(nn.Module):

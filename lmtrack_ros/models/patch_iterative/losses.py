@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -34,8 +33,3 @@ def losses(found: Move, true: Tensor, classification_weight: float, unit_mm: flo
         entropy = functional.cross_entropy(found.logits, directions(true))
         terms["classification"] = classification_weight * entropy
     return terms
-
-
-def total(terms: Mapping[str, Tensor]) -> Tensor:
-    """Return the loss L."""
-    return torch.stack(list(terms.values())).sum()

@@ -137,8 +137,8 @@ def volumes(data: str, part: Part, c: PatchIterativeConfiguration, gathered: Gat
 
 
 def mirror(data: str, c: PatchIterativeConfiguration) -> Mirror | None:
-    """Return how volumes of a population may be mirrored."""
-    order = mirrored_order(c.landmarks)
+    """Return how volumes of a population are mirrored; None where a configuration leaves them as they are."""
+    order = mirrored_order(c.landmarks) if c.turned_deg else None
     return None if order is None else (POPULATIONS[data].side_axis, order)
 
 

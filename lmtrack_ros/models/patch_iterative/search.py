@@ -54,7 +54,7 @@ class Ends(NamedTuple):
 
 
 def single_starts(extent_mm: Tensor) -> Tensor:
-    """Return (19, 3): the centre of a volume of (3,) extent, and 18 points a quarter of it away."""
+    """Return (19, 3): the centre of a volume of (3,) extent, and 18 a quarter of it off in 1 or 2 axes."""
     around = [a for a in product((0.0, -1.0, 1.0), repeat=3) if sum(map(abs, a)) < 3]
     return torch.tensor(around, device=extent_mm.device) * extent_mm / 4
 
@@ -146,6 +146,9 @@ def refine(
     positions = starts_mm
     moved = torch.zeros(len(positions), device=positions.device)
     for _ in range(steps):
+        if not torch.isfinite(positions).all():
+            # how they are turned cannot be told
+            break
         axes = lie(positions, model)
         patches = turned_patches(level, positions, axes, c)
         step = rule(network(patches)).reshape(positions.shape)

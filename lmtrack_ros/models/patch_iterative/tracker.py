@@ -5,7 +5,7 @@ much nearer to each other than they began, the search begins anew from the mean 
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -20,6 +20,14 @@ from lmtrack_ros.trackers.measurement import to_set
 
 ASTRAY = "astray"
 """Kind of measurement that is never calibrated, hence UNCERTAIN; else each landmark is its own."""
+
+
+class _Last(NamedTuple):
+    """The solution of a volume, and in which volumes it means the same place."""
+
+    b: Tensor
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
 
 
 class PatchIterativeTracker:
@@ -41,7 +49,7 @@ class PatchIterativeTracker:
         self._known = self._finder.configuration.landmarks
         self.calibrated_in_turn = (self._known,)
         self._wanted = tuple(Landmark(name, (np.nan,) * 3, (True,) * 3) for name in self._known)
-        self._last: Tensor | None = None
+        self._last: _Last | None = None
 
     @property
     def landmark_ids(self) -> tuple[str, ...]:
@@ -92,7 +100,7 @@ class PatchIterativeTracker:
             return [()] * len(self._wanted)
         settled = self._is_settled(solution)
         if settled:
-            self._last = solution.b
+            self._last = _Last(solution.b, frame.image.shape, _spacing_mm(frame))
         found = zip(solution.uvw_px, solution.spread_px, strict=True)
         measured = {
             name: (Measurement(name if settled else ASTRAY, *one),)
@@ -100,12 +108,12 @@ class PatchIterativeTracker:
         }
         return [measured[landmark.id] for landmark in self._wanted]
 
-    def _solved(self, frame: Frame, last: Tensor | None) -> Solution | None:
-        if frame.image.ndim != 3 or frame.geometry is None or min(frame.geometry.spacing_mm) <= 0:
+    def _solved(self, frame: Frame, last: _Last | None) -> Solution | None:
+        spacing_mm = _spacing_mm(frame)
+        if frame.image.ndim != 3 or min(spacing_mm, default=0.0) <= 0:
             return None
-        spacing_mm = frame.geometry.spacing_mm
-        if last is not None:
-            solution = self._finder.find(frame.image, spacing_mm, last)
+        if last is not None and (last.shape, last.spacing_mm) == (frame.image.shape, spacing_mm):
+            solution = self._finder.find(frame.image, spacing_mm, last.b)
             if solution is not None and self._is_settled(solution):
                 return solution
         return self._finder.find(frame.image, spacing_mm)
@@ -113,3 +121,8 @@ class PatchIterativeTracker:
     def _is_settled(self, solution: Solution) -> bool:
         p = self._parameters
         return solution.moved_mm <= p.settled_mm and solution.apart <= p.agreed
+
+
+def _spacing_mm(frame: Frame) -> tuple[float, ...]:
+    """Return a frame's spacing; none where it is not known."""
+    return () if frame.geometry is None else tuple(frame.geometry.spacing_mm)

@@ -166,7 +166,7 @@ def found(network: PatchIterative, one: Annotated, rule: str = "") -> list[Ends]
     Args:
         network: on any device.
         one: whose landmarks are not looked at.
-        rule: of the update; empty: the configuration's.
+        rule: of the first network's update; empty: the configuration's.
     """
     network.eval()
     c, model = network.configuration, network.shape_model
