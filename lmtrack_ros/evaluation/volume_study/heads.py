@@ -57,7 +57,7 @@ schedule, the same for all. Errors: mean ± standard deviation over subjects and
 
 _TABLE_1 = """\
 One landmark, the cavum septi pellucidi, from 19 starts. C: classification, R: regression. Time: of the search
-alone, with PyTorch on {cores} cores."""
+alone, with PyTorch, threads: {threads}."""
 
 _PAPER_1 = """\
 The paper, of clinical volumes and after 100 000 steps: PIN1 7.53 ± 6.48, PIN2 6.45 ± 3.96, PIN3 6.34 ± 3.62,
@@ -157,7 +157,7 @@ def _first_table(
     lines = [
         "## Losses and rules (table 1)",
         "",
-        _TABLE_1.format(cores=torch.get_num_threads()),
+        _TABLE_1.format(threads=torch.get_num_threads()),
         "",
         "| | training loss | rule | error, mm | time, s |",
         "|---|---|---|--:|--:|",
