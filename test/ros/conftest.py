@@ -19,6 +19,9 @@ from lmtrack_ros import interface
 from lmtrack_ros.ros import environment, qos
 from lmtrack_ros.ros.convert import message_class
 
+# its assertions say what differs
+pytest.register_assert_rewrite("live_recording")
+
 
 @pytest.fixture
 def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:

@@ -2,8 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,16 @@ import pytest
 
 pytest.importorskip("torch")
 
+from live_recording import assert_decided_alike, replayed
+
 from lmtrack_ros import interface
 from lmtrack_ros.cli.main import main
 from lmtrack_ros.configuration import find_config, load
 from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.core.records import CouchMode, GateState, Reason, Status
 from lmtrack_ros.graph import describe
-from lmtrack_ros.pipeline import Step, Timing
 from lmtrack_ros.recording import Recording
 from lmtrack_ros.registration.parameters import TARGET
-from lmtrack_ros.replay import make_pipeline, read_material
 from lmtrack_ros.ros.operator import Operator
 from lmtrack_ros.ros.processes import Processes
 
@@ -116,23 +115,9 @@ def test_patient_is_set_up_and_the_bag_shows_it(
     assert all(d.state is GateState.HOLD for d in held)
     assert all(d.stamp_ns > held[-1].stamp_ns for d in decisions if d.state is GateState.BEAM_ON)
 
-    replayed = list(of_recording(path))
-    assert replayed[-1].decision.state is GateState.BEAM_ON
-    live = {d.stamp_ns: (d.state, d.reasons) for d in decisions if d.stamps.received_ns}
-    # before, the live tracker may not have heard of the geometry yet, which a replay knows from the start
-    since_armed = [s.decision for s in replayed if not live[s.decision.stamp_ns][1] & Reason.NOT_ARMED]
-    assert since_armed
-    assert [(d.state, d.reasons) for d in since_armed] == [live[d.stamp_ns] for d in since_armed]
+    steps = replayed(path, {**load(find_config(CONFIG)), "tracker": TRACKER})
+    assert steps[-1].decision.state is GateState.BEAM_ON
+    assert_decided_alike(steps, decisions)
 
     assert main(["register", CONFIG, str(path)]) == 0
     assert "the target is off plan by" in capsys.readouterr().out
-
-
-def of_recording(path: Path) -> Iterator[Step]:
-    """Decide on a recording again, with the calls of its operator."""
-    material = read_material(path)
-    parameters = {**load(find_config(CONFIG)), "tracker": TRACKER}
-    timing = Timing(0, material.recorded, material.shift_sequences)
-    pipeline = make_pipeline(parameters, material.marked, timing, arm=False, session=material.session)
-    with closing(material.source) as source:
-        yield from pipeline.run(source, material.couch, material.calls)

@@ -1,8 +1,6 @@
 """A prostate in 3-D ultrasound, live: it creeps, and the couch follows it in all three axes."""
 
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +9,14 @@ import pytest
 
 pytest.importorskip("torch")
 
+from live_recording import assert_decided_alike, replayed
+
 from lmtrack_ros import interface
 from lmtrack_ros.configuration import find_config, load
 from lmtrack_ros.core.records import NS_PER_S, GateState, Reason, Status
 from lmtrack_ros.graph import describe
 from lmtrack_ros.phantoms.motion import write_trace
-from lmtrack_ros.pipeline import Step, Timing
 from lmtrack_ros.recording import Recording
-from lmtrack_ros.replay import make_pipeline, read_material
 from lmtrack_ros.ros.operator import Operator
 from lmtrack_ros.ros.processes import Processes
 
@@ -110,18 +108,4 @@ def test_couch_follows_a_creeping_gland(domain: int, tmp_path: Path, parameters:
     assert np.median(away_mm) < 2.5
     assert (away_mm <= [e.radius_mm for _, e in seen]).mean() > 0.9
 
-    replayed = list(of_recording(path, parameters))
-    live = {d.stamp_ns: (d.state, d.reasons) for d in decisions if d.stamps.received_ns}
-    # before, the live tracker may not have heard of the geometry yet, which a replay knows from the start
-    since_armed = [s.decision for s in replayed if not live[s.decision.stamp_ns][1] & Reason.NOT_ARMED]
-    assert since_armed
-    assert [(d.state, d.reasons) for d in since_armed] == [live[d.stamp_ns] for d in since_armed]
-
-
-def of_recording(path: Path, parameters: dict[str, Any]) -> Iterator[Step]:
-    """Decide on a recording again, with the calls of its operator."""
-    material = read_material(path)
-    timing = Timing(0, material.recorded, material.shift_sequences)
-    pipeline = make_pipeline(parameters, material.marked, timing, arm=False, session=material.session)
-    with closing(material.source) as source:
-        yield from pipeline.run(source, material.couch, material.calls)
+    assert_decided_alike(replayed(path, parameters), decisions)

@@ -22,8 +22,8 @@ from lmtrack_ros.models.patch_iterative.tracker import PatchIterativeTracker
 from lmtrack_ros.phantoms import PhantomParameters, open_phantom
 from lmtrack_ros.phantoms.prostate import LANDMARKS
 
-WEIGHTS = "prostate"
-SEEDS = range(35000, 35020)
+_WEIGHTS = "prostate"
+_SEEDS = range(35000, 35020)
 """Of patients on whom nothing was trained or calibrated."""
 _VOLUMES = 16
 _RATE_HZ = 0.5
@@ -46,8 +46,8 @@ are no further off than their radius, with its 95 % interval by patient.
 
 ## What is no prostate
 
-Volumes in which there is none, made of each patient's first one: in how many of them the center is TRACKED,
-when the search begins there, and when it goes on from the prostate.
+Volumes in which there is none, or none the right way up, made of each patient's first one: in how many of
+them the center is TRACKED, when the search begins there, and when it goes on from the prostate.
 
 | what | volumes | TRACKED at first | TRACKED after a prostate |
 |---|--:|--:|--:|
@@ -61,12 +61,12 @@ def conduct(order: Order) -> Path:
     Raises:
         UserError: there are no such weights.
     """
-    weights = order.weights or WEIGHTS
+    weights = order.weights or _WEIGHTS
     mean_mm = load_network(MODEL.name, weights, PatchIterative).network.shape_model.mean_mm
     tracker = PatchIterativeTracker(PatchIterativeParameters(weights=weights))
     scores = []
     counts = {what: np.zeros(2, int) for what in NO_PROSTATE}
-    for number, seed in enumerate(SEEDS, 1):
+    for number, seed in enumerate(_SEEDS, 1):
         phantom = open_phantom("prostate", PhantomParameters(seed=seed, rate_hz=_RATE_HZ))
         frames = list(islice(phantom, _VOLUMES))
         truth = [phantom.truth(f.stamp_ns, (f.stamp_ns - frames[0].stamp_ns) / NS_PER_S) for f in frames]
@@ -79,18 +79,18 @@ def conduct(order: Order) -> Path:
             at_first = _is_tracked(tracker.update(other))
             tracker.update(frames[0])
             counts[what] += (at_first, _is_tracked(tracker.update(other)))
-        order.progress("patients", number, len(SEEDS))
+        order.progress("patients", number, len(_SEEDS))
     every = np.stack(scores)
     rows = [_row(name, every[:, :, i : i + 1]) for i, name in enumerate(LANDMARKS)]
     rows.append(_row("**all**", every))
     others = [
-        f"| {what} | {len(SEEDS)} | {at_first} | {after} |" for what, (at_first, after) in counts.items()
+        f"| {what} | {len(_SEEDS)} | {at_first} | {after} |" for what, (at_first, after) in counts.items()
     ]
     path = order.out / "followed.md"
     with atomic_file(path) as temporary:
         text = _PAGE.format(
             command=order.command,
-            subjects=len(SEEDS),
+            subjects=len(_SEEDS),
             volumes=_VOLUMES,
             rate=_RATE_HZ,
             rows="\n".join(rows),
@@ -165,4 +165,4 @@ NO_PROSTATE: Mapping[str, Callable[[Frame, int], Frame]] = MappingProxyType(
         "upside down": lambda frame, seed: _shown(frame, np.ascontiguousarray(frame.image[::-1])),
     }
 )
-"""Makes of a volume, and a seed, one in which there is no prostate."""
+"""Makes of a volume, and a seed, one in which there is no prostate, or none the right way up."""

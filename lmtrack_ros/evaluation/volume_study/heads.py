@@ -12,13 +12,7 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.evaluation.bootstrap import mean_interval
 from lmtrack_ros.evaluation.overlay import atomic_file
 from lmtrack_ros.evaluation.studies import Order
-from lmtrack_ros.evaluation.volume_study.networks import (
-    Outcome,
-    cell,
-    judged,
-    outcome,
-    trained,
-)
+from lmtrack_ros.evaluation.volume_study.networks import Outcome, cell, judged, outcome, trained
 from lmtrack_ros.evaluation.volume_study.picture import draw_planes
 from lmtrack_ros.models.loading import load_network
 from lmtrack_ros.models.parts import Part

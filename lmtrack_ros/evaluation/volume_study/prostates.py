@@ -12,12 +12,7 @@ from lmtrack_ros.core.errors import UserError
 from lmtrack_ros.evaluation.bootstrap import mean_interval
 from lmtrack_ros.evaluation.overlay import atomic_file
 from lmtrack_ros.evaluation.studies import Order
-from lmtrack_ros.evaluation.volume_study.networks import (
-    cell,
-    judged,
-    outcome,
-    trained,
-)
+from lmtrack_ros.evaluation.volume_study.networks import cell, judged, outcome, trained
 from lmtrack_ros.evaluation.volume_study.picture import draw_slices
 from lmtrack_ros.models.patch_iterative.configuration import REALTIME
 from lmtrack_ros.models.patch_iterative.data import Annotated, mirrored_order

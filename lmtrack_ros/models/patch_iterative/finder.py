@@ -139,7 +139,7 @@ class Finder:
             starts, steps = starts_about(last, starts), round(_ON * steps)
         coarse = level_of(uploaded, spacing_mm, c.pixel_mm)
         ends = search(coarse, self._run(self._coarse), model, starts, rule, steps, c)
-        if self._fine is not None and _is_finite(ends.each_mm):
+        if self._fine is not None:
             fine = level_of(uploaded, spacing_mm, c.fine_pixel_mm)
             refined = refine(fine, self._run(self._fine), model, ends.each_mm, rule, REFINING_STEPS, c)
             ends = refined._replace(starts_mm=ends.starts_mm)
